@@ -7,8 +7,9 @@ package kernels
 // pairUnit is what pairs along a sum are packed in multiples of.
 const pairUnit = 2 * rowLanes
 
-// pairsPay says whether products of bfloat16 are faster than those of float32; tests change it.
-var pairsPay = func() bool { return AutoPrecision() == BF16 }
+// pairsPay says whether vectors of bfloat16 are multiplied faster than those of float32; tests change it. On processors
+// with tiles they are not, and the products of attention are not those of tiles.
+var pairsPay = func() bool { return AutoPrecision() == BF16 && !hasTiles() }
 
 // Rounded is the precision to which the operands of the products are rounded on this machine: BF16 or F32.
 func (s *AttentionShape) Rounded() Precision {

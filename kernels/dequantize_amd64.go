@@ -167,7 +167,7 @@ func dequantizeIQ3_SAVX2(blocks int, dst *float32, src, points *uint8)
 // dequantize is Dequantize of this many blocks, at least one; it reports whether there is assembly for it.
 func dequantize(kind BlockKind, blocks int, dst []float32, src []byte) bool {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		dequantizeAVX512(kind, blocks, &dst[0], &src[0])
 		return true
 	case tierAVX2:
@@ -180,7 +180,7 @@ func dequantize(kind BlockKind, blocks int, dst []float32, src []byte) bool {
 // dequantizePoints is the same with points.
 func dequantizePoints(kind BlockKind, blocks int, dst []float32, src, points []byte) bool {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		dequantizePointsAVX512(kind, blocks, &dst[0], &src[0], &points[0])
 		return true
 	case tierAVX2:

@@ -3,7 +3,7 @@
 //
 // Every kernel has a plain Go definition, named xGeneric, which is its documentation and the oracle of its
 // tests. Where the processor has the instructions, assembly of the same kernel is called instead: with
-// AVX-512 or AVX2, FMA and F16C on amd64, NEON on arm64 and there, for products in lower precisions, SDOT, SMMLA and
+// AVX-512 or AVX2, FMA and F16C on amd64, NEON on arm64, and for products in lower precisions AMX or SDOT, SMMLA and
 // BFMMLA. Tier says which. The environment variable PEFTCONV_TIER
 // chooses a lower tier of the machine, and the build tag purego leaves all assembly out.
 //

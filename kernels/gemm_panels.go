@@ -29,11 +29,13 @@ func (t *tiling) scalesB(panel []float32) (scale []float32, start *[panelLanes]i
 }
 
 // multiply computes the product of a panel of A and one of B, k words deep, into rows of C.
-func (t *tiling) multiply(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
-	switch t.numbers {
-	case pairs.numbers:
+func (t *tiling) multiply(s *scratch, rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
+	switch {
+	case t.tiles:
+		t.multiplyTiles(s, 1, k, a, b, c, ldc, add)
+	case t.numbers == pairs.numbers:
 		tileBF16(rows, k, a, b, c, ldc, add)
-	case fours.numbers:
+	case t.numbers == fours.numbers:
 		scale, start := t.scalesB(b)
 		tileInt8(rows, k, a, b, c, ldc, add, t.scalesA(a), (*[panelLanes]float32)(scale), start)
 	default:
@@ -57,6 +59,10 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 		s := scratches.Get()
 		defer scratches.Put(s)
 		src, ld = copyRows(grow(&s.tile, n*(t.padded(k)+16)), src, ld, k, t.padded(k), n), t.padded(k)+16
+	}
+	if t.tiles {
+		t.packTileRows(dst, src, ld, t.words(k), n, t.scalesA(dst))
+		return
 	}
 	g.packRows(dst, width, src, ld, k, n, t.scalesA(dst), true)
 }
@@ -154,7 +160,7 @@ func (g *gemm) packB(s *scratch, dst []float32, k0, k1, n0, n1 int) {
 		}
 		g.packRows(dst[(k-k0)/t.numbers*t.nr:], t.nr, tile, tileLD, depth, n1-n0, scale, false)
 	}
-	if t.numbers == fours.numbers {
+	if t.numbers == fours.numbers && !t.tiles {
 		columnSums(t.words(k1-k0), start, dst)
 	}
 }
@@ -193,7 +199,9 @@ func (g *gemm) packColumns(panel []float32, first int, src []float32, ld, k, n i
 		columnMagnitudes(k, &magnitude, src, ld)
 		byteScales(scale, inverse[:], magnitude[:])
 		interleaveInt8(k/4, dst, src, ld, &inverse)
-		columnSums(k/4, start, panel)
+		if !t.tiles {
+			columnSums(k/4, start, panel)
+		}
 	default:
 		g.precision.roundColumns(src, ld, k, n)
 		copyPanel(k, dst, src, ld)

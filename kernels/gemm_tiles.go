@@ -99,7 +99,8 @@ func floatBlock(k int) int {
 // runRows computes the product with as many rows and as much of k as fit.
 func (g *gemm) runRows() {
 	t := &g.tiling
-	t.shape, t.form = tileShape(), formOf(g.precision)
+	t.form = formOf(g.precision)
+	t.shape = t.form.tileShape()
 	if t.numbers == 1 && g.precision != Int8 {
 		t.block = floatBlock(g.k)
 	}
@@ -284,7 +285,7 @@ func (g *gemm) tileAreas(i int) {
 	t := &g.tiling
 	s := scratches.Get()
 	defer scratches.Put(s)
-	grow(&s.edge, maxMR*maxNR)
+	grow(&s.edge, tileSide*maxNR)
 	areas := t.rows * t.cols
 	first := i * areas / Threads()
 	for j := range areas {
@@ -314,11 +315,12 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 	for b := b0; b < b1; b++ {
 		words, last := t.words(min(g.k-b*t.block, t.block)), b == t.blocks-1
 		alone := p0
-		if t.numbers == fours.numbers && !g.cTrans && n0+j1*t.nr <= g.n && (b > 0 || g.beta == 0 || g.beta == 1) {
+		many := t.tiles || t.numbers == fours.numbers // panels of A at a time
+		if many && !g.cTrans && n0+j1*t.nr <= g.n && (b > 0 || g.beta == 0 || g.beta == 1) {
 			alone = max(p0, min(p1, g.m/t.height)) // those before have their whole height
 			for j := j0; j < j1 && alone > p0; j++ {
 				x, _ := g.panelB(g.number, j, b)
-				g.tilesOfBytes(p0, alone, b, n0+j*t.nr, words, x, g.upAfter(last, n0+j*t.nr))
+				g.wholeTiles(s, p0, alone, b, n0+j*t.nr, words, x, g.upAfter(last, n0+j*t.nr))
 			}
 		}
 		for p := alone; p < p1; p++ {
@@ -332,16 +334,20 @@ func (g *gemm) tilePanels(s *scratch, p0, p1, j0, j1 int) {
 	}
 }
 
-// tilesOfBytes multiplies panels p0 to p1-1 of A, block number b of k, by the panel x of B that begins with column n.
-// All of it is whole.
-func (g *gemm) tilesOfBytes(p0, p1, b, n, words int, x, up []float32) {
+// wholeTiles multiplies panels p0 to p1-1 of A, block number b of k, by the panel x of B that begins with column n. All
+// of it is whole.
+func (g *gemm) wholeTiles(s *scratch, p0, p1, b, n, words int, x, up []float32) {
 	t := &g.tiling
 	a, c := g.packed[(b*t.panels+p0)*t.panelLen:], g.c[p0*t.height*g.ldc+n:]
-	scale, start := t.scalesB(x)
-	tilesInt8(p1-p0, t.height, words, a, t.panelLen, x, c, g.ldc, b > 0 || g.beta != 0, a[t.panelLen-factorRoom:],
-		(*[panelLanes]float32)(scale), start)
+	if add := b > 0 || g.beta != 0; t.tiles {
+		t.multiplyTiles(s, p1-p0, words, a, x, c, g.ldc, add)
+	} else {
+		scale, start := t.scalesB(x)
+		tilesInt8(p1-p0, t.height, words, a, t.panelLen, x, c, g.ldc, add, a[t.panelLen-factorRoom:],
+			(*[panelLanes]float32)(scale), start)
+	}
 	for p := p0; p < p1 && up != nil; p++ {
-		tile(t.height, g.low.rank, g.up(p), up, t.nr, c[(p-p0)*t.height*g.ldc:], g.ldc, true)
+		g.addUp(p, t.height, up, c[(p-p0)*t.height*g.ldc:], g.ldc, true)
 	}
 }
 
@@ -350,7 +356,7 @@ func (g *gemm) tileAlone(i int) {
 	t := &g.tiling
 	s := scratches.Get()
 	defer scratches.Put(s)
-	grow(&s.edge, maxMR*maxNR)
+	grow(&s.edge, tileSide*maxNR)
 	panel := grow(&s.b, t.stepB+packSlack)[:t.stepB]
 	n := i * t.nr
 	for b := range t.blocks {
@@ -370,11 +376,16 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool,
 	rows, cols := min(t.height, g.m-i0), min(t.nr, g.n-n)
 	height := t.roundUp(rows)
 	if g.cTrans || rows < height || cols < t.nr {
-		t.multiply(height, k, a, b, bs, s.edge, t.nr, false)
-		if up != nil {
-			tile(height, g.low.rank, g.up(p), up, t.nr, s.edge, t.nr, true)
+		t.multiply(s, height, k, a, b, bs, s.edge, t.nr, false)
+		apart := t.numbers == fours.numbers // so that no sum depends on where tiles end
+		if up != nil && !apart {
+			g.addUp(p, rows, up, s.edge, t.nr, true)
 		}
 		g.storeEdge(s.edge, i0, n, rows, cols, later)
+		if up != nil && apart {
+			g.addUp(p, rows, up, s.edge, t.nr, false)
+			g.storeEdge(s.edge, i0, n, rows, cols, true)
+		}
 		return
 	}
 	c := g.c[i0*g.ldc+n:]
@@ -383,9 +394,9 @@ func (g *gemm) tile(s *scratch, p, n, k int, a, b []float32, bs int, later bool,
 			Scale(g.beta, c[i*g.ldc:i*g.ldc+cols])
 		}
 	}
-	t.multiply(rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
+	t.multiply(s, rows, k, a, b, bs, c, g.ldc, later || g.beta != 0)
 	if up != nil {
-		tile(rows, g.low.rank, g.up(p), up, t.nr, c, g.ldc, true)
+		g.addUp(p, rows, up, c, g.ldc, true)
 	}
 }
 

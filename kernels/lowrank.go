@@ -159,7 +159,7 @@ func (g *gemm) lowRows(i int) {
 	g.project(i, i*t.height, min(t.height, g.m-i*t.height))
 	s := scratches.Get()
 	defer scratches.Put(s)
-	grow(&s.edge, maxMR*maxNR)
+	grow(&s.edge, tileSide*maxNR)
 	for n := 0; n < g.n; n += t.nr {
 		g.tile(s, i, n, g.low.rank, g.up(i), g.low.right.at(n), t.nr, true, nil)
 	}
@@ -214,10 +214,31 @@ const sumDepth = 32
 
 // project computes panel number i of U: rows of A from i0 on, times down.
 func (g *gemm) project(i, i0, rows int) {
-	t, l := &g.tiling, &g.low
 	s := scratches.Get()
 	defer scratches.Put(s)
-	width := t.roundUp(rows)
+	g.eachFloatTile(rows, func(r, n int) { g.projectRows(s, i, i0+r, n, g.up(i)[r*g.low.rank:]) })
+}
+
+// eachFloatTile divides the rows of a panel into register tiles of float32, which may be lower than those of the
+// product.
+func (g *gemm) eachFloatTile(rows int, f func(r, n int)) {
+	height, _ := tileShape().balance(rows)
+	for r := 0; r < rows; r += height {
+		f(r, min(height, rows-r))
+	}
+}
+
+// addUp sets c to the product of the rows of panel number i of U with a panel of up, or adds it.
+func (g *gemm) addUp(i, rows int, up, c []float32, ldc int, add bool) {
+	g.eachFloatTile(rows, func(r, n int) {
+		tile(tileShape().roundUp(n), g.low.rank, g.up(i)[r*g.low.rank:], up, g.tiling.nr, c[r*ldc:], ldc, add)
+	})
+}
+
+// projectRows computes rows of panel number i of U from i0 on, and packs them as up.
+func (g *gemm) projectRows(s *scratch, i, i0, rows int, up []float32) {
+	t, l := &g.tiling, &g.low
+	width := tileShape().roundUp(rows)
 	groups := ceilDiv(l.rank, t.nr)
 	sums := grow(&s.edge, groups*maxMR*t.nr)
 	block := floats.block
@@ -247,7 +268,6 @@ func (g *gemm) project(i, i0, rows int) {
 			Scale(l.downScale, u)
 		}
 	}
-	up := g.up(i)
 	packTransposed(up, width, l.u[i0*l.rank:], l.rank, l.rank, rows)
 	if l.upScale != 1 {
 		Scale(l.upScale, up[:l.rank*width])
@@ -264,6 +284,6 @@ func (g *gemm) floatsOf(s *scratch, i, i0, b, k, rows int) []float32 {
 		return g.panel(i, b/t.block)
 	}
 	panel := grow(&s.b, maxMR*floats.block+packSlack)
-	pack(panel, t.roundUp(rows), g.a.from(i0, b), g.a.cs, g.a.rs, k, rows)
+	pack(panel, tileShape().roundUp(rows), g.a.from(i0, b), g.a.cs, g.a.rs, k, rows)
 	return panel
 }

@@ -12,7 +12,7 @@ func addRowDotsAVX2(n, k int, y, u, b *float32, ld int)
 func addRowDots(n, k int, y, u, b []float32, ld int) bool {
 	_, _, _ = y[n-1], u[k-1], b[(n-1)*ld+k-1]
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		addRowDotsAVX512(n, k, &y[0], &u[0], &b[0], ld)
 	case tierAVX2:
 		addRowDotsAVX2(n, k, &y[0], &u[0], &b[0], ld)

@@ -16,31 +16,45 @@ import (
 
 // form is how the numbers of panels are stored.
 type form struct {
-	numbers int // in a word
-	block   int // numbers along k in a panel; Weights.Tile wants it to be a multiple of tileCols
+	numbers int  // in a word
+	block   int  // numbers along k in a panel; Weights.Tile wants it to be a multiple of tileCols
+	tiles   bool // panels are those of amx.go
 }
 
 var (
-	floats = form{1, 256}
-	pairs  = form{2, 512} // of bfloat16
-	fours  = form{4, 256} // of bytes
+	floats = form{numbers: 1, block: 256}
+	pairs  = form{numbers: 2, block: 512} // of bfloat16
+	fours  = form{numbers: 4, block: 256} // of bytes
 )
 
 // formOf is the form in which a product of precision p is computed here. If that is floats, they are rounded first.
 func formOf(p Precision) form {
+	f := floats
 	switch {
 	case p == BF16 && hasBF16():
-		return pairs
+		f = pairs
 	case p == Int8 && hasInt8():
-		return fours
+		f = fours
 	}
-	return floats
+	f.tiles = f.numbers > 1 && hasTiles()
+	return f
+}
+
+// tileShape is the register tile.
+func (f form) tileShape() shape {
+	if f.tiles {
+		return shape{mr: tileSide, nr: tileSide, step: tileSide}
+	}
+	return tileShape()
 }
 
 // words is the number of words that k numbers take, with those that lie side by side.
 func (f form) words(k int) int {
-	if f.numbers == 1 {
+	switch {
+	case f.numbers == 1:
 		return k
+	case f.tiles:
+		return round16(ceilDiv(k, f.numbers))
 	}
 	return ceilDiv(k, f.numbers*wordsTogether) * wordsTogether
 }
@@ -49,7 +63,7 @@ func (f form) words(k int) int {
 func (f form) padded(k int) int { return f.numbers * round16(f.words(k)) }
 
 // factorRoom is the room for the factors of the rows of a panel of A.
-const factorRoom = 16
+const factorRoom = 32
 
 // wordAt is where word number p of row, or column, number i is in a panel of this width.
 func wordAt(p, i, width int) int { return (p/wordsTogether*width+i)*wordsTogether + p%wordsTogether }

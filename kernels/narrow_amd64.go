@@ -14,10 +14,10 @@ const (
 )
 
 // hasBF16 says whether products of bfloat16 have instructions (VDPBF16PS, VCVTNE2PS2BF16).
-func hasBF16() bool { return current == tierAVX512 && cpu.X86.HasAVX512BF16 }
+func hasBF16() bool { return current >= tierAVX512 && cpu.X86.HasAVX512BF16 }
 
 // hasVNNI says whether products of bytes have an instruction (VPDPBUSD).
-func hasVNNI() bool { return current == tierAVX512 && cpu.X86.HasAVX512VNNI }
+func hasVNNI() bool { return current >= tierAVX512 && cpu.X86.HasAVX512VNNI }
 
 // hasInt8 is hasVNNI.
 func hasInt8() bool { return hasVNNI() }
@@ -161,7 +161,7 @@ func transposeBytes(words int, dst []float32, width int, src []float32, ld, rows
 	unsigned bool) {
 	_, _ = dst[(words-1)*width+rowLanes-1], src[(min(rows, rowLanes)-1)*ld+4*words-1]
 	switch {
-	case current != tierAVX512:
+	case current < tierAVX512:
 		transposeBytesGeneric(words, dst, width, src, ld, rows, inverse, unsigned)
 	case unsigned:
 		transposeUint8AVX512(words, &dst[0], width, &src[0], ld, rows, &inverse[0])
@@ -189,7 +189,7 @@ func interleaveInt8AVX512(words int, dst, src *float32, ld int, inverse *float32
 // interleaveInt8 is interleaveInt8Generic.
 func interleaveInt8(words int, dst, src []float32, ld int, inverse *[panelLanes]float32) {
 	_, _ = dst[words*panelLanes-1], src[(4*words-1)*ld+panelLanes-1]
-	if current != tierAVX512 {
+	if current < tierAVX512 {
 		interleaveInt8Generic(words, dst, src, ld, inverse)
 		return
 	}
@@ -202,7 +202,7 @@ func rowMagnitudesAVX512(k int, dst, src *float32, ld, rows int)
 // rowMagnitudes is rowMagnitudesGeneric; k is a multiple of 16.
 func rowMagnitudes(k int, dst *[rowLanes]float32, src []float32, ld, rows int) {
 	_ = src[(min(rows, rowLanes)-1)*ld+k-1]
-	if current != tierAVX512 {
+	if current < tierAVX512 {
 		rowMagnitudesGeneric(k, dst, src, ld, rows)
 		return
 	}
@@ -215,7 +215,7 @@ func columnMagnitudesAVX512(k int, dst, src *float32, ld int)
 // columnMagnitudes is columnMagnitudesGeneric.
 func columnMagnitudes(k int, dst *[panelLanes]float32, src []float32, ld int) {
 	_ = src[(k-1)*ld+panelLanes-1]
-	if current != tierAVX512 {
+	if current < tierAVX512 {
 		columnMagnitudesGeneric(k, dst, src, ld)
 		return
 	}

@@ -6,7 +6,7 @@ import "unsafe"
 
 func groupLanes() int {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		return 16
 	case tierAVX2:
 		return 8
@@ -16,7 +16,7 @@ func groupLanes() int {
 
 // loadLanes sets to[lanes*i+l] to x[n*l+i], and the lanes beyond the groups to the last of them.
 func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		transposeAVX512(n, &to[0], 16, &x[0], n, groups)
 	} else {
 		transposeAVX2(n, &to[0], 8, &x[0], n, groups)
@@ -33,7 +33,7 @@ func laneMeanAVX2(n int, inverse float32, w, x *float32)
 //
 //	w = √(Σ x² · inverse) + |x|
 func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		laneMeanAVX512(n, inverse, &w[0], &x[0])
 	} else {
 		laneMeanAVX2(n, inverse, &w[0], &x[0])
@@ -60,9 +60,9 @@ func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Point
 func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) {
 	n, x, w, level, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
 	switch {
-	case current == tierAVX512 && absolute:
+	case current >= tierAVX512 && absolute:
 		return fitAffineAbsoluteAVX512(n, x, w, level, trials, numerator, g.slots())
-	case current == tierAVX512:
+	case current >= tierAVX512:
 		return fitAffineAVX512(n, x, w, level, trials, numerator, g.slots())
 	case absolute:
 		return fitAffineAbsoluteAVX2(n, x, w, level, trials, numerator, g.slots())
@@ -80,7 +80,7 @@ func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numera
 
 func fitSymmetric(g *Groups, half float32, numerators []float32) (skipped uint32) {
 	n, x, w, wx, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		return fitSymmetricAVX512(n, x, w, wx, half, trials, numerator, g.slots())
 	}
 	return fitSymmetricAVX2(n, x, w, wx, half, trials, numerator, g.slots())
@@ -93,7 +93,7 @@ func refineSymmetricAVX512(n int, x, level *float32, half float32, fit *[9][16]f
 func refineSymmetricAVX2(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
 
 func refineSymmetric(g *Groups, half float32) (skipped uint32) {
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		return refineSymmetricAVX512(g.n, &g.x[0], &g.levels[0], half, g.slots())
 	}
 	return refineSymmetricAVX2(g.n, &g.x[0], &g.levels[0], half, g.slots())
@@ -106,7 +106,7 @@ func fitIQ4AVX512(n int, x, w *float32, trials int, numerators *float32, fit *[9
 func fitIQ4AVX2(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
 
 func fitIQ4(g *Groups, numerators []float32) (skipped uint32) {
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		return fitIQ4AVX512(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
 	}
 	return fitIQ4AVX2(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
@@ -120,7 +120,7 @@ func levelsIQ4AVX2(groups int, level *uint8, x, factor *float32)
 
 func levelsIQ4(level []uint8, x, factor []float32) bool {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		levelsIQ4AVX512(len(factor), unsafe.SliceData(level), ptr(x), ptr(factor))
 	case tierAVX2:
 		levelsIQ4AVX2(len(factor), unsafe.SliceData(level), ptr(x), ptr(factor))
@@ -149,7 +149,7 @@ func errorWeightsAVX2(n int, w, x, importance *float32, spread float32)
 
 func errorWeights(w, x, importance []float32, spread float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		errorWeightsAVX512(len(w), ptr(w), ptr(x), ptr(importance), spread)
 	case tierAVX2:
 		errorWeightsAVX2(len(w), ptr(w), ptr(x), ptr(importance), spread)
@@ -166,7 +166,7 @@ func divideLevelsAVX2(groups, n int, level *uint8, x, a, b *float32, lo, hi int3
 
 func divideLevels(level []uint8, x []float32, n int, add, divisor []float32, lo, hi int) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		divideLevelsAVX512(len(add), n, unsafe.SliceData(level), ptr(x), ptr(add), ptr(divisor), int32(lo), int32(hi))
 	case tierAVX2:
 		divideLevelsAVX2(len(add), n, unsafe.SliceData(level), ptr(x), ptr(add), ptr(divisor), int32(lo), int32(hi))
@@ -183,7 +183,7 @@ func multiplyLevelsAVX2(groups, n int, level *uint8, x, a, b *float32, lo, hi in
 
 func multiplyLevels(level []uint8, x []float32, n int, from, factor []float32, lo, hi int) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		multiplyLevelsAVX512(len(from), n, unsafe.SliceData(level), ptr(x), ptr(from), ptr(factor), int32(lo), int32(hi))
 	case tierAVX2:
 		multiplyLevelsAVX2(len(from), n, unsafe.SliceData(level), ptr(x), ptr(from), ptr(factor), int32(lo), int32(hi))
@@ -225,7 +225,7 @@ func quantizeQ5_0AVX2(blocks int, dst *uint8, src *float32)
 // quantize is Quantize of this many blocks, at least one; it reports whether there is assembly for it.
 func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		return quantizeAVX512(kind, blocks, &dst[0], &src[0])
 	case tierAVX2:
 		return quantizeAVX2(kind, blocks, &dst[0], &src[0])

@@ -32,7 +32,7 @@ func pointSumsAVX2(points, size, stride int, x, w *float32, codes *uint32, qx, q
 func pointSums(p *PointTrials, size, trials int, x, w []float32) {
 	const stride = 4 * maxTrials
 	for t := 0; t < trials; t += groupLanes() {
-		if current == tierAVX512 {
+		if current >= tierAVX512 {
 			pointSumsAVX512(len(x)/size, size, stride, ptr(x), ptr(w), &p.Codes[0][t], &p.QX[t], &p.QQ[t])
 		} else {
 			pointSumsAVX2(len(x)/size, size, stride, ptr(x), ptr(w), &p.Codes[0][t], &p.QX[t], &p.QQ[t])
@@ -47,7 +47,7 @@ func nearestPointAVX512(x, w, value *float32, scale float32, list *uint32) (posi
 func nearestPointAVX2(x, w, value *float32, scale float32, list *uint32) (position uint32)
 
 func nearestPoint(list []uint32, value *[16]float32, x, w []float32, scale float32) int {
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		return int(nearestPointAVX512(ptr(x), ptr(w), &value[0], scale, &list[0]))
 	}
 	return int(nearestPointAVX2(ptr(x), ptr(w), &value[0], scale, &list[0]))

@@ -13,7 +13,7 @@ func roundLevelsAVX2(groups, n int, level *uint8, change, inverse, up *float32, 
 func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, top int) {
 	l, groups, most := unsafe.SliceData(level), len(inverse), float32(top)
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		roundLevelsAVX512(groups, n, l, ptr(change), ptr(inverse), ptr(up), most)
 	case tierAVX2:
 		roundLevelsAVX2(groups, n, l, ptr(change), ptr(inverse), ptr(up), most)
@@ -41,7 +41,7 @@ func thresholdsAVX2(n int, u *float32, state uint64)
 
 func thresholds(u []float32, state uint64) (done bool) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		thresholdsAVX512(len(u), ptr(u), state)
 	case tierAVX2:
 		thresholdsAVX2(len(u), ptr(u), state)
@@ -80,7 +80,7 @@ func laneMomentsAVX512(n int, old, change, offset *float32, sums *[4][16]float64
 func laneMomentsAVX2(n int, old, change, offset *float32, sums *[4][16]float64)
 
 func laneMoments(n int, m *LaneMoments) {
-	if current == tierAVX512 {
+	if current >= tierAVX512 {
 		laneMomentsAVX512(n, &m.old[0], &m.change[0], &m.Offset[0], (*[4][16]float64)(&m.Sums))
 	} else {
 		laneMomentsAVX2(n, &m.old[0], &m.change[0], &m.Offset[0], (*[4][16]float64)(&m.Sums))
@@ -95,7 +95,7 @@ func changeSumsAVX2(n int, old, change, now *float32, sums *[3][8]float64)
 
 func changeSums(old, change, now []float32, sums *[3][8]float64) (done bool) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		changeSumsAVX512(len(old), ptr(old), ptr(change), ptr(now), sums)
 	case tierAVX2:
 		changeSumsAVX2(len(old), ptr(old), ptr(change), ptr(now), sums)
@@ -113,7 +113,7 @@ func combineRowsAVX2(n int, y *float32, rows int, factor, x *float32, stride int
 
 func combine(y, factor, x []float32, stride int) (done bool) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		combineRowsAVX512(len(y), ptr(y), len(factor), ptr(factor), ptr(x), stride)
 	case tierAVX2:
 		combineRowsAVX2(len(y), ptr(y), len(factor), ptr(factor), ptr(x), stride)

@@ -133,7 +133,7 @@ func rowsIQ4_NLVBMI(rows, blocks int, w *uint8, x *byte, y *float32)
 
 // productsExist says whether there is assembly for a kind of blocks.
 func productsExist(kind BlockKind) bool {
-	return (current == tierAVX2 || current == tierAVX512) && hasProduct(kind)
+	return (current == tierAVX2 || current >= tierAVX512) && hasProduct(kind)
 }
 
 // productsOfFour says whether there is assembly for four rows of x at once.
@@ -296,7 +296,7 @@ func roundSupersAVX2(n int, dst *byte, x *float32) (done int)
 func roundBlocks(dst []roundedBlock, x []float32) {
 	for len(dst) > 0 {
 		done := 0
-		if _ = x[32*len(dst)-1]; current == tierAVX2 || current == tierAVX512 {
+		if _ = x[32*len(dst)-1]; current == tierAVX2 || current >= tierAVX512 {
 			done = roundBlocksAVX2(len(dst), (*byte)(unsafe.Pointer(&dst[0])), &x[0])
 		}
 		if dst, x = dst[done:], x[32*done:]; len(dst) > 0 {
@@ -310,7 +310,7 @@ func roundBlocks(dst []roundedBlock, x []float32) {
 func roundSupers(dst []roundedSuper, x []float32) {
 	for len(dst) > 0 {
 		done := 0
-		if _ = x[256*len(dst)-1]; current == tierAVX2 || current == tierAVX512 {
+		if _ = x[256*len(dst)-1]; current == tierAVX2 || current >= tierAVX512 {
 			done = roundSupersAVX2(len(dst), (*byte)(unsafe.Pointer(&dst[0])), &x[0])
 		}
 		if dst, x = dst[done:], x[256*done:]; len(dst) > 0 {

@@ -7,6 +7,7 @@ type scratch struct {
 	tile []float32 // a tile of weights
 	b    []float32 // packed panels of B
 	edge []float32 // a register tile that does not lie within C
+	sums []float32 // integers of a tile of bytes
 }
 
 var scratches freelist.List[scratch]

@@ -10,7 +10,7 @@ func softCapAVX2(n int, x *float32, limit, inverse float32)
 
 func softCap(x []float32, limit, inverse float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		softCapAVX512(len(x), ptr(x), limit, inverse)
 	case tierAVX2:
 		softCapAVX2(len(x), ptr(x), limit, inverse)

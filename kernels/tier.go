@@ -13,16 +13,20 @@ const (
 	tierMatMul  // of small matrices of bytes and of bfloat16 (SMMLA, BFMMLA), one of which may be missing
 	tierAVX2
 	tierAVX512
+	tierAMX // tiles of bytes and of bfloat16
 )
 
 var tierNames = [...]string{tierGeneric: "generic", tierNEON: "neon", tierDotProd: "dotprod", tierMatMul: "matmul",
-	tierAVX2: "avx2", tierAVX512: "avx512"}
+	tierAVX2: "avx2", tierAVX512: "avx512", tierAMX: "amx"}
 
 func (t tier) String() string { return tierNames[t] }
 
 // current is the tier that kernels run on: the best of this processor, or the lower one that the
 // environment variable PEFTCONV_TIER names.
-var current = chooseTier(bestTier(), os.Getenv("PEFTCONV_TIER"))
+var current = permitted(chooseTier(processorTier(), os.Getenv("PEFTCONV_TIER")))
+
+// bestTier is the highest tier that this process can use.
+func bestTier() tier { return permitted(processorTier()) }
 
 // chooseTier is the tier called name where it is below best, and best otherwise.
 func chooseTier(best tier, name string) tier {
@@ -34,5 +38,6 @@ func chooseTier(best tier, name string) tier {
 	return best
 }
 
-// Tier names the instructions that the kernels use here: "avx512", "avx2", "matmul", "dotprod", "neon" or "generic".
+// Tier names the instructions that the kernels use here: "amx", "avx512", "avx2", "matmul", "dotprod", "neon" or
+// "generic".
 func Tier() string { return current.String() }

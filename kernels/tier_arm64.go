@@ -4,8 +4,8 @@ package kernels
 
 import "golang.org/x/sys/cpu"
 
-// bestTier is NEON at least: every arm64 processor that Go supports has it.
-func bestTier() tier {
+// processorTier is NEON at least: every arm64 processor that Go supports has it.
+func processorTier() tier {
 	switch {
 	case cpu.ARM64.HasASIMDDP && (processor.i8mm || processor.bf16):
 		return tierMatMul
@@ -15,7 +15,9 @@ func bestTier() tier {
 	return tierNEON
 }
 
-func tierExists(t tier) bool { return t <= bestTier() }
+func permitted(t tier) tier { return t }
+
+func tierExists(t tier) bool { return t <= processorTier() }
 
 // processor is which instructions there are that package cpu does not tell on every system: for matrices of bytes
 // (SMMLA), and for bfloat16 (BFMMLA, BFCVTN).

@@ -37,7 +37,7 @@ func tile2AVX2(k int, a, b *float32, bs int, c *float32, ldc int, add bool)
 // tileShape is the register tile of the current tier.
 func tileShape() shape {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		return shape{mr: 14, nr: 32, step: 2}
 	case tierAVX2:
 		return shape{mr: 6, nr: 16, step: 2}
@@ -50,7 +50,7 @@ func tile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
 	cols := tileShape().nr
 	_, _, _ = a[rows*k-1], b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		tileAVX512(rows, k, &a[0], &b[0], bs, &c[0], ldc, add)
 	case tierAVX2:
 		tileAVX2(rows, k, &a[0], &b[0], bs, &c[0], ldc, add)
@@ -114,7 +114,7 @@ func halfTile2AVX512(k int, a, b *float32, bs int, c *float32, ldc int, add bool
 func halfTile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add bool) {
 	cols := tileShape().nr / 2
 	_, _, _ = a[rows*k-1], b[(k-1)*bs+cols-1], c[(rows-1)*ldc+cols-1]
-	if current != tierAVX512 {
+	if current < tierAVX512 {
 		tileGeneric(rows, cols, k, a, b, bs, c, ldc, add)
 		return
 	}
@@ -137,7 +137,7 @@ func halfTile(rows, k int, a, b []float32, bs int, c []float32, ldc int, add boo
 }
 
 // hasHalfTile says whether halfTile is fast.
-func hasHalfTile() bool { return current == tierAVX512 }
+func hasHalfTile() bool { return current >= tierAVX512 }
 
 //go:noescape
 func dotsAVX512(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32)
@@ -149,7 +149,7 @@ func dotsAVX2(k int, a *float32, lda int, b *float32, ldb int, sums *[16]float32
 func dots(k int, a []float32, lda int, b []float32, ldb int, sums *[16]float32) {
 	_, _ = a[3*lda+k-1], b[3*ldb+k-1]
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		dotsAVX512(k, &a[0], lda, &b[0], ldb, sums)
 	case tierAVX2:
 		dotsAVX2(k, &a[0], lda, &b[0], ldb, sums)
@@ -174,7 +174,7 @@ func transpose(k int, dst []float32, width int, src []float32, ld, rows int) (do
 	if current == tierGeneric {
 		return 0
 	}
-	if k16 := k &^ 15; k16 > 0 && current == tierAVX512 {
+	if k16 := k &^ 15; k16 > 0 && current >= tierAVX512 {
 		for r := (rows - 1) / 16 * 16; r >= 0; r -= 16 {
 			_, _ = dst[(k16-1)*width+r+15], src[(rows-1)*ld+k16-1]
 			transposeAVX512(k16, &dst[r], width, &src[r*ld], ld, rows-r)
@@ -205,7 +205,7 @@ func copyPanel(k int, dst, src []float32, ld int) {
 	nr := tileShape().nr
 	_, _ = dst[k*nr-1], src[(k-1)*ld+nr-1]
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		copyPanelAVX512(k, &dst[0], &src[0], ld)
 	case tierAVX2:
 		copyPanelAVX2(k, &dst[0], &src[0], ld)

@@ -10,7 +10,7 @@ func dotAVX2(n int, x, y *float32) float32
 
 func dot(x, y []float32) float32 {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		return dotAVX512(len(x), ptr(x), ptr(y))
 	case tierAVX2:
 		return dotAVX2(len(x), ptr(x), ptr(y))
@@ -26,7 +26,7 @@ func axpyAVX2(n int, a float32, x, y *float32)
 
 func axpy(a float32, x, y []float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		axpyAVX512(len(x), a, ptr(x), ptr(y))
 	case tierAVX2:
 		axpyAVX2(len(x), a, ptr(x), ptr(y))
@@ -43,7 +43,7 @@ func scaleAVX2(n int, a float32, x *float32)
 
 func scale(a float32, x []float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		scaleAVX512(len(x), a, ptr(x))
 	case tierAVX2:
 		scaleAVX2(len(x), a, ptr(x))
@@ -60,7 +60,7 @@ func addAVX2(n int, dst, x *float32)
 
 func add(dst, x []float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		addAVX512(len(dst), ptr(dst), ptr(x))
 	case tierAVX2:
 		addAVX2(len(dst), ptr(dst), ptr(x))
@@ -77,7 +77,7 @@ func mulAVX2(n int, dst, x *float32)
 
 func mul(dst, x []float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		mulAVX512(len(dst), ptr(dst), ptr(x))
 	case tierAVX2:
 		mulAVX2(len(dst), ptr(dst), ptr(x))
@@ -94,7 +94,7 @@ func mulAddAVX2(n int, dst, x, y *float32)
 
 func mulAdd(dst, x, y []float32) {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		mulAddAVX512(len(dst), ptr(dst), ptr(x), ptr(y))
 	case tierAVX2:
 		mulAddAVX2(len(dst), ptr(dst), ptr(x), ptr(y))
@@ -111,7 +111,7 @@ func sumSquaresAVX2(n int, x *float32) float64
 
 func sumSquares(x []float32) float64 {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		return sumSquaresAVX512(len(x), ptr(x))
 	case tierAVX2:
 		return sumSquaresAVX2(len(x), ptr(x))
@@ -127,7 +127,7 @@ func maxAVX2(n int, x *float32) float32
 
 func maximum(x []float32) float32 {
 	switch current {
-	case tierAVX512:
+	case tierAVX512, tierAMX:
 		return maxAVX512(len(x), ptr(x))
 	case tierAVX2:
 		return maxAVX2(len(x), ptr(x))

@@ -34,7 +34,9 @@ func TestBytesAreWhatTheySay(t *testing.T) {
 			found[strings.Fields(m[2])[0]]++
 		}
 	}
-	for _, name := range append(slices.Collect(maps.Keys(evexCodes)), "PREFETCHW") {
+	others := []string{"PREFETCHW", "LDTILECFG", "TILERELEASE", "TILEZERO", "TILELOADD", "TILESTORED", "TDPBSSD",
+		"TDPBF16PS"}
+	for _, name := range append(slices.Collect(maps.Keys(evexCodes)), others...) {
 		if found[name] == 0 {
 			t.Errorf("%s is not there", name)
 		}
@@ -46,6 +48,9 @@ func decode(b []byte) string {
 	if len(b) == 5 && b[0]&^1 == 0x40 && b[1] == 0x0f && b[2] == 0x0d && b[3]&0xf8 == 0x48 && b[4] < 128 {
 		names := []string{"AX", "CX", "DX", "BX", "", "BP", "SI", "DI", "R8", "R9", "R10", "R11", "", "R13", "R14", "R15"}
 		return fmt.Sprintf("PREFETCHW %d(%s)", b[4], names[b[0]&1<<3|b[3]&7])
+	}
+	if b[0] == 0xc4 {
+		return decodeTile(b)
 	}
 	return decodeEVEX(b)
 }

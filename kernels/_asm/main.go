@@ -36,6 +36,7 @@ var amd64Files = map[string]func(g *gen){
 	"rounded_amd64.s":    roundedFile,
 	"lowrank_amd64.s":    lowRankFile,
 	"round_amd64.s":      roundFile,
+	"amx_amd64.s":        amxFile,
 }
 
 // arm64Files is the same for arm64.
@@ -93,5 +94,5 @@ func amd64Source(generate func(g *gen)) ([]byte, error) {
 	}
 	config := printer.Config{Name: "kernels/_asm", Pkg: "kernels"}
 	text, err := printer.NewGoAsm(config).Print(file)
-	return writePrefetchw(writeEVEX(text)), err
+	return writePrefetchw(writeEVEX(writeTiles(text))), err
 }

@@ -198,7 +198,7 @@ func (c *peftCase) checkGradients(t *testing.T, tr *trainer) {
 	}
 	grads := attach.Views(tr.adapter.Tensors, tr.bound.Grads)
 	limit := 1e-4
-	if kernels.Tier() != "avx512" {
+	if kernels.Tier() != "avx512" && kernels.Tier() != "amx" {
 		for _, p := range grads {
 			limit = max(limit, 2*pefttest.Relative(c.vector(t, "grad", p.Name), c.vector(t, "grad64", p.Name)))
 		}
