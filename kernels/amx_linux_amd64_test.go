@@ -125,6 +125,9 @@ func TestTilesRefused(t *testing.T) {
 	if got := permitted(tierAMX); got != tierAVX512 {
 		t.Errorf("refused, the tier is %v, expected %v", got, tierAVX512)
 	}
+	if got := chooseTier(tierAMX, "avx512"); got != tierAVX512 {
+		t.Errorf("PEFTCONV_TIER=avx512 chooses %v", got)
+	}
 	if got := permitted(tierAVX2); got != tierAVX2 {
 		t.Errorf("refused, the tier avx2 becomes %v", got)
 	}

@@ -33,7 +33,6 @@ func TestChooseTier(t *testing.T) {
 		{tierAVX512, "generic", tierGeneric},
 		{tierAVX512, "no such tier", tierAVX512},
 		{tierAVX512, "avx512", tierAVX512},
-		{tierAMX, "avx512", tierAVX512},
 		{tierAMX, "amx", tierAMX},
 		{tierAVX512, "amx", tierAVX512},
 		{tierGeneric, "avx512", tierGeneric},
