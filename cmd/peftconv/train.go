@@ -262,8 +262,8 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer closed()
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
-		fmt.Fprintf(s.Err, "memory   %s\n", memoryText(plan))
-		more := moreMemory(plan, func(change func(*train.Options)) (*train.Memory, error) {
+		fmt.Fprintf(s.Err, "memory   %s\n", watching.MemoryText(plan))
+		more := watching.MoreMemory(plan, func(change func(*train.Options)) (*train.Memory, error) {
 			changed := opt
 			change(&changed)
 			return train.PlanMemory(base, adapter, set, changed)
@@ -276,7 +276,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 		trial, err := train.Try(ctx, base, adapter, set, opt)
 		switch {
 		case err != nil:
-			return o.shortOfMemory(err, base, adapter, set, opt)
+			return watching.ShortOfMemory(err, base, adapter, set, opt)
 		case o.json:
 			return cli.PrintJSON(s.Out, trial)
 		}
@@ -288,7 +288,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	result, err := o.runTraining(ctx, s, base, adapter, set, evalSet, opt)
 	if err != nil {
-		return o.explain(o.shortOfMemory(err, base, adapter, set, opt), s)
+		return o.explain(watching.ShortOfMemory(err, base, adapter, set, opt), s)
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, result)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/internal/modeltest"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft/train"
@@ -90,7 +91,7 @@ func TestMoreMemory(t *testing.T) {
 		{"short examples", train.Memory{Activations: 2e9, MicroBatch: 512, BatchTokens: 2048}, ""},
 		{"again", train.Memory{Recompute: true, MicroBatch: 512, BatchTokens: 2048}, "--recompute never takes about 3.6 GB"},
 	} {
-		if got := moreMemory(&c.plan, plan); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+		if got := watching.MoreMemory(&c.plan, plan); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}

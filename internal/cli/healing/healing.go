@@ -138,10 +138,14 @@ func (o *options) Run(ctx context.Context, s cli.Streams) error {
 		o.opt.Training = &o.training
 	}
 	stop := o.watch(s.Err)
+	ended := make(chan struct{})
+	over := s.BeforeEnd(func() { <-ended }) // what is done is saved
 	r, err := heal.Run(ctx, base, teacher, data, o.out, o.opt)
+	close(ended)
+	over()
 	stop()
 	if err != nil {
-		return err
+		return explain(err, s)
 	}
 	if o.json {
 		return cli.PrintJSON(s.Out, struct {
@@ -151,6 +155,25 @@ func (o *options) Run(ctx context.Context, s cli.Streams) error {
 		}{o.out, r, r.Took.Seconds()})
 	}
 	return o.print(s.Out, r)
+}
+
+// explain says what an interrupted run has saved.
+func explain(err error, s cli.Streams) error {
+	var stopped *heal.Interrupted
+	if !errors.As(err, &stopped) {
+		return err
+	}
+	w := s.Err
+	if s.Always != nil {
+		w = s.Always
+	}
+	if stopped.Path == "" {
+		fmt.Fprintf(w, "\nNothing saved: no layer was done.\n\n")
+	} else {
+		fmt.Fprintf(w, "\nSaved after layer %d of %d in %s. To go on, give the same command with --resume.\n\n", stopped.Done,
+			stopped.Layers, stopped.Path)
+	}
+	return context.Canceled
 }
 
 // print prints what has become of the model.

@@ -1,4 +1,4 @@
-package main
+package watching
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// memoryText is what a run will need: "1.2 GB (weights 0.7 GB, …), 20.3 GB available".
-func memoryText(m *train.Memory) string {
+// MemoryText is what a run will need: "1.2 GB (weights 0.7 GB, …), 20.3 GB available".
+func MemoryText(m *train.Memory) string {
 	var parts []string
 	for _, part := range []struct {
 		name  string
@@ -31,8 +31,8 @@ func memoryText(m *train.Memory) string {
 	return text
 }
 
-// moreMemory is what more memory would buy, "" for nothing.
-func moreMemory(m *train.Memory, plan func(change func(*train.Options)) (*train.Memory, error)) string {
+// MoreMemory is what more memory would buy, "" for nothing.
+func MoreMemory(m *train.Memory, plan func(change func(*train.Options)) (*train.Memory, error)) string {
 	if m.Recompute {
 		with, err := plan(func(t *train.Options) { t.Recompute = train.RecomputeNever })
 		if err != nil {
@@ -52,8 +52,8 @@ func moreMemory(m *train.Memory, plan func(change func(*train.Options)) (*train.
 		"percent less time", cli.Plural(m.MicroBatch, "token"), m.BatchTokens, cli.BytesText(with.Total()))
 }
 
-// shortOfMemory adds the flags that would help to the error of a run that needs too much memory.
-func (o *trainOptions) shortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data,
+// ShortOfMemory adds the flags that would help to the error of a run that needs too much memory.
+func ShortOfMemory(err error, base *peft.Base, a *peft.Adapter, set *peft.Data,
 	opt train.Options) error {
 	var short *train.ShortOfMemory
 	if !errors.As(err, &short) {
