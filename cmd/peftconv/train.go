@@ -14,10 +14,12 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/healing"
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/peft"
+	"github.com/peftconv/peftconv/peft/heal"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -76,6 +78,7 @@ type trainOptions struct {
 	method       methods.Flags
 	watch        watching.Flags
 	teaching     teachingFlags
+	then         healing.Then
 	json, dryRun bool
 	profile      string // file
 	start        string // adapter
@@ -120,6 +123,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 func (o *trainOptions) addTraining(fs *pflag.FlagSet) {
 	o.addCommon(fs)
 	o.teaching.add(fs)
+	o.then.Add(fs)
 	t := &o.train
 	fs.Float64Var(&t.LR, "lr", 0, "learning `RATE` at its highest; 0 chooses by the model's width")
 	fs.Float64Var(&t.LRRatio, "lr-ratio", 0,
@@ -147,7 +151,8 @@ func (o *trainOptions) Validate(args []string) error {
 		return fmt.Errorf("--optimizer: %q is not known, expected adamw", t.Optimizer)
 	}
 	taught := func() error { return o.teaching.check(o.flagSet) }
-	for _, check := range []func() error{o.checkStart, o.checkCommon, taught, o.method.Validate, o.checkCounts,
+	then := func() error { return o.then.Check(o.flagSet, o.train.Out) }
+	for _, check := range []func() error{o.checkStart, o.checkCommon, taught, then, o.method.Validate, o.checkCounts,
 		o.Data.Check, o.modelFlags.check, o.watch.Check} {
 		if err := check(); err != nil {
 			return err
@@ -222,6 +227,9 @@ func (o *trainOptions) checkFiles() error {
 	if err := o.watch.CheckFiles(&o.Output, o.train.Out, o.train.Resume != "", inputs...); err != nil {
 		return err
 	}
+	if err := o.then.CheckFiles(&o.Output, inputs...); err != nil {
+		return err
+	}
 	return cli.CheckConfig(o.flagSet, o.train.Out, o.Force)
 }
 
@@ -240,6 +248,9 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer opened.Close()
 	base := opened.base
+	if err := o.then.CheckBase(base); err != nil {
+		return err
+	}
 	adapter, err := o.adapter(base)
 	if err != nil {
 		return err
@@ -290,11 +301,22 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return o.explain(watching.ShortOfMemory(err, base, adapter, set, opt), s)
 	}
+	var retain *peft.Data
+	if opt.Retain != nil {
+		retain = opt.Retain.Data
+	}
+	stages, err := o.then.Run(ctx, s, base, adapter, set, evalSet, retain, opt)
+	if err != nil {
+		return err
+	}
 	if o.json {
-		return cli.PrintJSON(s.Out, result)
+		return cli.PrintJSON(s.Out, struct {
+			*train.Result
+			Then []heal.Losses `json:"then,omitempty"`
+		}{result, stages})
 	}
 	o.report(s, adapter, set, result)
-	return nil
+	return o.then.Print(s.Out, stages)
 }
 
 func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data) {

@@ -125,8 +125,11 @@ func (h *healer) resume() error {
 }
 
 // removeStage removes what was kept for another run.
-func (h *healer) removeStage() error {
-	if err := os.Remove(StagePath(h.out)); err != nil && !errors.Is(err, os.ErrNotExist) {
+func (h *healer) removeStage() error { return removed(StagePath(h.out)) }
+
+// removed removes a file that may be there.
+func removed(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -48,10 +48,5 @@ func (h *healer) train(ctx context.Context, stage string, data *peft.Data) (err 
 	if _, err := merge.Run(ctx, b, []peft.Scaled{{Adapter: a, Scale: 1}}, h.out, merge.Options{}); err != nil {
 		return err
 	}
-	for _, path := range []string{opt.Out, checkpoint} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(removed(opt.Out), removed(checkpoint))
 }

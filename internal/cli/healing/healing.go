@@ -290,26 +290,43 @@ func (o *options) held(base *peft.Base, eval *peft.Data) (ids []int32, err error
 
 // watch shows how far the run has come.
 func (o *options) watch(w io.Writer) (stop func()) {
-	var m *cli.Meter
-	o.opt.Progress = func(p heal.Progress) {
-		if m == nil {
-			fmt.Fprintf(w, "%s in %s, about %s\n", cli.Plural(p.Matrices, "tensor"), cli.Plural(p.Layers, "layer"),
-				p.Left.Round(time.Second))
-			m = cli.NewMeter(w, "tensor", int64(p.Matrices))
-		}
-		m.Update(int64(p.Done), fmt.Sprintf("error %.0f %% in %s", 100*p.After/max(p.Before, 1e-30), p.Tensor))
-	}
+	p := &progress{w: w}
+	o.opt.Progress = p.tensor
 	o.opt.Measured = func(stage heal.Stage) {
-		m.Stop()
-		m = nil
+		p.stop()
 		fmt.Fprintf(w, "%s: KL divergence %.6f, perplexity %.4f\n", stage.Name, stage.Figures.Divergence.Value,
 			stage.Figures.Perplexity.Value)
 	}
-	o.training.Options.Observer = train.OnStep(func(p train.Progress) {
-		if m == nil {
-			m = cli.NewMeter(w, "step", int64(p.Steps))
-		}
-		m.Update(int64(p.Step), fmt.Sprintf("divergence %.5f", p.Loss))
-	})
-	return func() { m.Stop() }
+	o.training.Options.Observer = train.OnStep(p.step)
+	return p.stop
+}
+
+// progress shows how far healing has come.
+type progress struct {
+	w io.Writer
+	m *cli.Meter
+}
+
+func (p *progress) stop() {
+	p.m.Stop()
+	p.m = nil
+}
+
+func (p *progress) tensor(t heal.Progress) {
+	if p.m == nil {
+		fmt.Fprintf(p.w, "%s in %s, about %s\n", cli.Plural(t.Matrices, "tensor"), cli.Plural(t.Layers, "layer"),
+			t.Left.Round(time.Second))
+		p.m = cli.NewMeter(p.w, "tensor", int64(t.Matrices))
+	}
+	p.m.Update(int64(t.Done), fmt.Sprintf("error %.0f %% in %s", 100*t.After/max(t.Before, 1e-30), t.Tensor))
+	if t.Done == t.Matrices {
+		p.stop()
+	}
+}
+
+func (p *progress) step(t train.Progress) {
+	if p.m == nil {
+		p.m = cli.NewMeter(p.w, "step", int64(t.Steps))
+	}
+	p.m.Update(int64(t.Step), fmt.Sprintf("divergence %.5f", t.Loss))
 }
