@@ -29,7 +29,8 @@ func watchedRun(t *testing.T, out string, more ...string) []string {
 // TestTrainLog reads the log of a run, and of the same run resumed from the middle.
 func TestTrainLog(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.safetensors")
-	args := watchedRun(t, out)
+	events := filepath.Join(filepath.Dir(out), "events")
+	args := watchedRun(t, out, "--tensorboard", events)
 	_, stderr := want(t, cli.ExitOK, args...)
 	for _, line := range []string{"step 4: loss on the evaluation data ", " ▼ 0.", "(the best)", "the base: the sea ⟶ ",
 		"step 6: a\\nrain ⟶ ", "step 12: the sea ⟶ "} {
@@ -76,6 +77,14 @@ func TestTrainLog(t *testing.T) {
 	}
 	if resumed, err := os.ReadFile(out); err != nil || string(resumed) != string(whole) {
 		t.Errorf("resumed, the run writes other bytes: %v", err)
+	}
+	if files, err := os.ReadDir(events); err != nil || len(files) == 0 || len(files) > 2 {
+		t.Errorf("events for TensorBoard: %v, %v", files, err)
+	}
+	other := filepath.Join(t.TempDir(), "other.safetensors")
+	if _, stderr := want(t, cli.ExitError, append(args, "--out", other)...); !strings.Contains(stderr,
+		"--tensorboard: "+events+" has the events of another run") {
+		t.Error(stderr)
 	}
 	if !cli.Exists(train.StepCheckpointPath(out, 10)) {
 		t.Error("the checkpoint of step 10 is not kept")

@@ -298,7 +298,7 @@ func CheckConfig(fs *pflag.FlagSet, out string, force bool) error {
 
 // onceOnly are flags that say nothing of what a run results in, or that are of one run only.
 var onceOnly = []string{"config", "resume", "dry-run", "force", "json", "quiet", "verbose", "profile",
-	"log", "no-log", "live", "live-remote"}
+	"log", "no-log", "live", "live-remote", "tensorboard"}
 
 // WriteRunConfig writes the configuration file that repeats a run beside its result, out: the flags that were given,
 // and numbers that were chosen in place of those left out. A file that configured the run itself stays as it is.

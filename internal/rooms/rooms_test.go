@@ -44,7 +44,7 @@ var floors = [][]string{
 		"internal/handle"},
 	{"peft"},
 	{"internal/pefttest", "peft/eval", "peft/generate", "peft/train", "peft/algebra", "peft/search", "peft/export"},
-	{"peft/merge", "internal/cli", "gguf/verify", "internal/runlog"},
+	{"peft/merge", "internal/cli", "gguf/verify", "internal/runlog", "internal/tensorboard"},
 	{"internal/preview", "internal/bench", "internal/cli/chatting", "internal/live", "peft/heal"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},

@@ -12,10 +12,11 @@ const (
 	oneFile = "the adapter is one file, not a folder: write --out NAME.safetensors"
 	noFull  = "the model stays frozen, and an adapter is trained over it: write --method lora --rank 64 " +
 		"--targets all-linear; with --train-norms and --train-whole embed_tokens,lm_head it trains norms and embeddings, too"
-	noLoad   = "the base is used as its file is: \"peftconv quantize\" makes a small file first, which --base takes"
-	noLog    = "progress is shown all the time, and --json prints the figures at the end"
-	onCPU    = "training and generation run on the processor here"
-	noWand   = "there are no reports to other services; --json prints the figures at the end"
+	noLoad = "the base is used as its file is: \"peftconv quantize\" makes a small file first, which --base takes"
+	noLog  = "progress is shown all the time, and NAME.log.jsonl beside --out has every step"
+	onCPU  = "training and generation run on the processor here"
+	noWand = "there are no reports to other services: NAME.log.jsonl beside --out has every step, " +
+		"--tensorboard DIRECTORY writes events, --live shows a page"
 	sameLoss = "the loss is the same for any"
 	noEval   = "the whole of --eval-data is measured"
 )
@@ -173,6 +174,11 @@ var Table = []Word{
 	{Name: "steps-per-eval", From: []string{MLX}, Verbs: training, Means: []string{"eval-every={}"}},
 	{Name: "eval-steps", From: []string{TRL, Axolotl, Unsloth}, Verbs: training, Means: []string{"eval-every={}"}},
 	{Name: "save-steps", From: []string{TRL, Axolotl, Unsloth}, Verbs: training, Means: []string{"save-every={}"}},
+	{Name: "save-total-limit", From: []string{TRL, Axolotl, Unsloth}, Verbs: training, Means: []string{"keep={}"}},
+	{Name: "early-stopping-patience", From: []string{Axolotl}, Verbs: training, Means: []string{"early-stop={}"}},
+	{Name: "load-best-model-at-end", From: []string{TRL, Axolotl, Unsloth}, Verbs: training, Switch: true,
+		Means: []string{"keep-best=true"}},
+	{Name: "logging-dir", From: []string{TRL, Unsloth}, Verbs: training, Means: []string{"tensorboard={}"}},
 	{Name: "dataset-text-field", From: []string{TRL, Unsloth}, Verbs: training, Means: []string{"text-field={}"}},
 	{Name: "steps-per-report", From: []string{MLX}, Verbs: training, Note: noLog},
 	{Name: "logging-steps", From: []string{TRL, Axolotl, Unsloth}, Verbs: training, Note: noLog},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/spf13/pflag"
@@ -13,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/live"
 	"github.com/peftconv/peftconv/internal/runlog"
+	"github.com/peftconv/peftconv/internal/tensorboard"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
@@ -22,6 +24,8 @@ import (
 type Flags struct {
 	log   string
 	noLog bool
+
+	tensorboard string // directory
 
 	live       string // address; "" for no page
 	liveRemote bool
@@ -40,6 +44,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 		"last: a prompt a line, or objects with \"prompt\" (.jsonl); over conversations each is a message of the user")
 	fs.IntVar(&f.sampleEvery, "sample-every", 0, "answer them every `N` steps too")
 	fs.IntVar(&f.sampleTokens, "sample-tokens", 64, "the most `TOKENS` of such an answer")
+	fs.StringVar(&f.tensorboard, "tensorboard", "", "write an event file for TensorBoard into this `DIRECTORY`")
 	fs.StringVar(&f.live, "live", "", "show the run on a page for a browser on this machine, and print its address; "+
 		"--live=`ADDRESS` for one such as 127.0.0.1:8080")
 	fs.Lookup("live").NoOptDefVal = anyPort
@@ -82,6 +87,9 @@ func (f *Flags) logPath(out string) string {
 // CheckFiles checks what is written. out is the adapter, inputs what must not be replaced. The log of a run that left
 // neither an adapter nor a checkpoint is no reason not to begin: it is moved aside.
 func (f *Flags) CheckFiles(o *cli.Output, out string, resumed bool, inputs ...string) error {
+	if err := f.checkEvents(o, resumed); err != nil {
+		return err
+	}
 	path := f.logPath(out)
 	if path == "" {
 		return nil
@@ -94,6 +102,22 @@ func (f *Flags) CheckFiles(o *cli.Output, out string, resumed bool, inputs ...st
 		flag = "--log"
 	}
 	return o.CheckOutput(flag, path, append(inputs, out)...)
+}
+
+// checkEvents refuses to add a new run to the events of another: TensorBoard would show both as one.
+func (f *Flags) checkEvents(o *cli.Output, resumed bool) error {
+	if f.tensorboard == "" {
+		return nil
+	}
+	has, err := tensorboard.Has(f.tensorboard)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--tensorboard: %w", err)
+	case has && !resumed && !o.Force:
+		return fmt.Errorf("--tensorboard: %s has the events of another run: choose another directory, or --force to add to "+
+			"them", f.tensorboard)
+	}
+	return nil
 }
 
 // Run is a run that is watched.
@@ -114,7 +138,8 @@ type Run struct {
 
 // Watch is the watching of a run.
 type Watch struct {
-	page     *live.Server // or nil
+	page     *live.Server        // or nil
+	events   *tensorboard.Writer // or nil
 	log      *runlog.File
 	terminal *terminal
 }
@@ -150,7 +175,14 @@ func (f *Flags) Start(s cli.Streams, r *Run) (*Watch, error) {
 		fmt.Fprintf(s.Err, "page     %s\n", w.page.URL())
 		recorder.Lines = append(recorder.Lines, w.page.Line)
 	}
-	o.Observer = train.Observers{recorder, w.terminal}
+	all := train.Observers{recorder}
+	if f.tensorboard != "" {
+		w.events = &tensorboard.Writer{Dir: f.tensorboard, Text: r.markdown(), Failed: func(err error) {
+			w.terminal.say("warning: %s", cli.ErrorText(err))
+		}}
+		all = append(all, w.events)
+	}
+	o.Observer = append(all, w.terminal)
 	return w, nil
 }
 
@@ -166,6 +198,16 @@ func (r *Run) about(prompts []string) runlog.About {
 		Schedule: o.Schedule, BatchTokens: o.BatchTokens, Seed: o.Seed, SaveEvery: o.SaveEvery,
 		EvalEvery: o.EvalEvery, Prompts: prompts,
 	}
+}
+
+// markdown is what TensorBoard says of the run.
+func (r *Run) markdown() string {
+	o := r.Options
+	return fmt.Sprintf("| | |\n|---|---|\n| adapter | %s |\n| base | %s, %s |\n| data | %s, %s |\n"+
+		"| learning rate | %g, %s |\n| batch | %s |\n| seed | %d |\n| version | %s |\n", r.Adapter.Describe(),
+		cli.Name(filepath.Base(r.Base.Path())), r.Base.Architecture(), cli.Plural(r.Data.Len(), "example"),
+		cli.Plural(r.Data.Tokens(), "token"), o.LR, o.Schedule,
+		cli.Plural(o.BatchTokens, "token"), o.Seed, r.Version)
 }
 
 // dataOf is data in numbers, nil of none.
@@ -193,5 +235,8 @@ func (w *Watch) Stop(err error) {
 	w.StopDisplay(err)
 	if w.log != nil {
 		w.log.Close()
+	}
+	if w.events != nil {
+		w.events.Close()
 	}
 }
