@@ -1,14 +1,19 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
 
+	"github.com/peftconv/peftconv/internal/demo"
+	"github.com/peftconv/peftconv/internal/demo/tale"
 	"github.com/peftconv/peftconv/internal/testdata"
 )
 
@@ -68,5 +73,53 @@ func TestDivergence(t *testing.T) {
 			}
 		}
 		t.Logf("%s: KL divergence %.6f ± %.6f", kind, figures.Divergence.Value, figures.Divergence.Error)
+	}
+}
+
+// TestHealed has llama-perplexity measure models before and after they are healed, over text that was not used for it.
+func TestHealed(t *testing.T) {
+	bin, dir := compiled(t, "perplexity"), t.TempDir()
+	tales := filepath.Join(dir, "tales.gguf")
+	if err := os.WriteFile(tales, demo.BaseGGUF(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var used, held bytes.Buffer
+	if err := errors.Join(tale.WriteCorpus(&used, 1, 0, 60, false), tale.WriteCorpus(&held, 1001, 0, 40, true)); err != nil {
+		t.Fatal(err)
+	}
+	llama := "llama-perplexity -t 2 -c 256 -b 256 "
+	for _, c := range []struct {
+		teacher    string
+		used, held []byte
+		kind       string
+	}{
+		{testdata.Shared(t, "models/stories260K.gguf"), head(t, "text/tinyshakespeare.txt", 60_000), held.Bytes(), "Q4_0"},
+		{tales, used.Bytes(), held.Bytes(), "Q2_K"},
+		{tales, used.Bytes(), held.Bytes(), "IQ3_XXS"},
+	} {
+		data, text := writeFile(t, "used.txt", c.used), writeFile(t, "held.txt", c.held)
+		base, healed := filepath.Join(dir, c.kind+".gguf"), filepath.Join(dir, c.kind+"-healed.gguf")
+		logits, matrix := filepath.Join(dir, "logits"), filepath.Join(dir, "imatrix.gguf")
+		peftconv(t, "imatrix", "--base", c.teacher, "--data", data, "--out", matrix, "--ctx", "256", "--force")
+		peftconv(t, "quantize", c.teacher, base, c.kind, "--imatrix", matrix, "--allow-requantize")
+		peftconv(t, "heal", "--base", base, "--teacher", c.teacher, "--data", data, "--eval-data", text, "--ctx", "256",
+			"--tokens", "4096", "--out", healed)
+		shell(t, bin, dir, fmt.Sprintf("%s -m %s -f %s --kl-divergence-base %s", llama, c.teacher, text, logits))
+		var divergence [2]float64
+		for i, model := range []string{base, healed} {
+			printed := shell(t, bin, dir,
+				fmt.Sprintf("%s -m %s --kl-divergence-base %s --kl-divergence 2>&1", llama, model, logits))
+			found := regexp.MustCompile(`Mean\s+KLD:\s*(\S+)`).FindStringSubmatch(printed)
+			if found == nil {
+				t.Fatalf("no divergence in\n%s", printed)
+			}
+			var err error
+			if divergence[i], err = strconv.ParseFloat(found[1], 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if t.Logf("%s: %v, healed %v", c.kind, divergence[0], divergence[1]); divergence[1] > 0.8*divergence[0] {
+			t.Errorf("%s: the divergence falls from %v to %v only", c.kind, divergence[0], divergence[1])
+		}
 	}
 }
