@@ -22,6 +22,9 @@ type Training struct {
 	Options  train.Options // steps, rate, seed, observer …; Teacher, Out and Resume are set by Run
 }
 
+// gentler is by how much the rate is below the one for a new task, where none is given: there is less to learn.
+const gentler = 5
+
 // train trains over the file of the layers and writes the healed model.
 func (h *healer) train(ctx context.Context, stage string, data *peft.Data) (err error) {
 	b, err := peft.OpenBase(stage)
@@ -36,6 +39,9 @@ func (h *healer) train(ctx context.Context, stage string, data *peft.Data) (err 
 		return fmt.Errorf("training end to end: %w", err)
 	}
 	opt := t.Options
+	if opt.LR == 0 {
+		opt.LR = a.SuggestLR(b) / gentler
+	}
 	opt.Out = stage + ".safetensors"
 	opt.Teacher = &train.Teacher{Base: handle.OfBase(h.theirs).(*peft.Base), Alpha: 1}
 	checkpoint := train.CheckpointPath(opt.Out)

@@ -65,7 +65,8 @@ func (o *options) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.opt.Tokens, "tokens", heal.DefaultTokens, "`TOKENS` of the text that each layer sees")
 	fs.IntVar(&o.training.Options.Steps, "steps", 0, "`N` steps of training end to end after the layers; 0 is none")
 	fs.IntVar(&o.training.Rank, "rank", 16, "`RANK` of the adapter that is trained")
-	fs.Float64Var(&o.training.Options.LR, "lr", 1e-3, "learning `RATE` of the training, at its highest")
+	fs.Float64Var(&o.training.Options.LR, "lr", 0,
+		"learning `RATE` of the training, at its highest; 0 is a fifth of what train would take")
 	fs.IntVar(&o.training.Options.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` of a step")
 	fs.StringVar(&o.training.Options.Precision, "precision", train.PrecisionAuto,
 		"`PRECISION` of the training: auto, f32, bf16 or int8")
@@ -93,8 +94,8 @@ func (o *options) Validate(args []string) error {
 		return fmt.Errorf("--steps: %d, expected 0 or more", t.Options.Steps)
 	case t.Rank < 1:
 		return fmt.Errorf("--rank: %d, expected 1 or more", t.Rank)
-	case !(t.Options.LR > 0) || !cli.IsFinite(t.Options.LR):
-		return fmt.Errorf("--lr: %v, expected more than 0", t.Options.LR)
+	case !(t.Options.LR >= 0) || !cli.IsFinite(t.Options.LR):
+		return fmt.Errorf("--lr: %v, expected 0 or more", t.Options.LR)
 	case t.Options.BatchTokens < 2:
 		return fmt.Errorf("--batch-tokens: %d, expected 2 or more", t.Options.BatchTokens)
 	case o.ctx.Tokens < 4:

@@ -117,7 +117,7 @@ func (t *Then) Run(ctx context.Context, s cli.Streams, b *peft.Base, a *peft.Ada
 	}
 	if t.steps > 0 {
 		r.Options.Training = &heal.Training{Options: train.Options{
-			Steps: t.steps, LR: 1e-3, BatchTokens: opt.BatchTokens, Schedule: train.ScheduleCosine, WarmupRatio: 0.05,
+			Steps: t.steps, BatchTokens: opt.BatchTokens, Schedule: train.ScheduleCosine, WarmupRatio: 0.05,
 			Precision: opt.Precision, Seed: opt.Seed,
 		}}
 	}
