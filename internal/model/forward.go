@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
@@ -50,6 +52,17 @@ func (m *Model) pass(t *autograd.Tape, b *batch.Batch, h Hooks) *pass {
 func (m *Model) Embedded(t *autograd.Tape, b *batch.Batch, h Hooks) *autograd.Tensor {
 	h.Begin(t)
 	return m.embed(t, b.IDs, b.Pos, h)
+}
+
+// RunsByLayers reports a model whose layers read more than the stream before them, so that RunLayer cannot run them.
+func (m *Model) RunsByLayers() error {
+	if m.Spec.LayerEmbedding > 0 {
+		return fmt.Errorf("of layers with a second embedding: %w", ErrUnsupported)
+	}
+	if m.sharesKeys() {
+		return fmt.Errorf("of layers that share keys and values: %w", ErrUnsupported)
+	}
+	return nil
 }
 
 // RunLayer is the stream (T, D) of a packed batch after layer i, x being what it is before: a forward pass by single

@@ -178,7 +178,7 @@ func (h *healer) check(set *attach.Data) error {
 		return fmt.Errorf("teacher: %w", err)
 	}
 	for _, m := range []*attach.Base{b, h.theirs} {
-		if err := runsByLayers(&m.Model.Spec); err != nil {
+		if err := m.Model.RunsByLayers(); err != nil {
 			return fmt.Errorf("%s: healing %w", m.Path, err)
 		}
 	}

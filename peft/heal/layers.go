@@ -33,7 +33,7 @@ func newStream(b *attach.Base, set *attach.Data, tokens int,
 	blocks func(l *model.Linear) []byte) (*stream, error) {
 	s := &stream{model: b.Model, blocks: blocks, tape: autograd.NewTape()}
 	s.tape.Record(false)
-	for _, examples := range set.Batches(spread(set, tokens), passTokens) {
+	for _, examples := range set.Batches(attach.Spread(set, tokens), passTokens) {
 		packed := new(batch.Batch)
 		if err := set.Batch(packed, examples); err != nil {
 			return nil, err
@@ -113,32 +113,6 @@ func (h *layerHooks) Linear(_ *autograd.Tape, l *model.Linear, x, y *autograd.Te
 		panic(enough{})
 	}
 	return y
-}
-
-// spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
-func spread(set *attach.Data, tokens int) []int {
-	n := set.Len()
-	if all := set.Tokens(); all > tokens {
-		n = max(1, int(int64(n)*int64(tokens)/int64(all)))
-	}
-	chosen := make([]int, n)
-	for i := range chosen {
-		chosen[i] = i * set.Len() / n
-	}
-	return chosen
-}
-
-// runsByLayers reports a model whose layers read more than the stream before them.
-func runsByLayers(s *arch.Spec) error {
-	if s.LayerEmbedding > 0 {
-		return fmt.Errorf("layers with a second embedding is %w", model.ErrUnsupported)
-	}
-	for i := range s.Layers {
-		if s.At(i).KeysFrom > 0 {
-			return fmt.Errorf("layers that share keys and values is %w", model.ErrUnsupported)
-		}
-	}
-	return nil
 }
 
 // changeable says whether the blocks of a linear map have scales or codes to change.

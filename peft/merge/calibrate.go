@@ -60,7 +60,7 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 	if err := attach.CheckSet(b, set, 0, attach.AdaptersOf(adapters)...); err != nil {
 		return nil, fmt.Errorf("calibration: %w", err)
 	}
-	if err := runsByLayers(&b.Model.Spec); err != nil {
+	if err := b.Model.RunsByLayers(); err != nil {
 		return nil, fmt.Errorf("calibration: %w", err)
 	}
 	hooks, err := attach.BindAll(b, adapters)
@@ -69,7 +69,7 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 	}
 	c := &calibration{base: b, hooks: hooks, tape: autograd.NewTape()}
 	c.tape.Record(false)
-	for _, examples := range set.Batches(spread(set, calibrationTokens), calibrationBatch) {
+	for _, examples := range set.Batches(attach.Spread(set, calibrationTokens), calibrationBatch) {
 		packed := new(batch.Batch)
 		if err := set.Batch(packed, examples); err != nil {
 			return nil, err
@@ -80,32 +80,6 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 		c.streams = append(c.streams, slices.Clone(b.Model.Embedded(c.tape, packed, hooks).Data))
 	}
 	return c, nil
-}
-
-// runsByLayers reports a model whose layers read more than the stream before them.
-func runsByLayers(s *arch.Spec) error {
-	if s.LayerEmbedding > 0 {
-		return fmt.Errorf("of layers with a second embedding: %w", model.ErrUnsupported)
-	}
-	for i := range s.Layers {
-		if s.At(i).KeysFrom > 0 {
-			return fmt.Errorf("of layers that share keys and values: %w", model.ErrUnsupported)
-		}
-	}
-	return nil
-}
-
-// spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
-func spread(set *attach.Data, tokens int) []int {
-	n := set.Len()
-	if all := set.Tokens(); all > tokens {
-		n = max(1, int(int64(n)*int64(tokens)/int64(all)))
-	}
-	chosen := make([]int, n)
-	for i := range chosen {
-		chosen[i] = i * set.Len() / n
-	}
-	return chosen
 }
 
 // layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps

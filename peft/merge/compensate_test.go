@@ -110,7 +110,7 @@ func TestMergeCalibrationRefused(t *testing.T) {
 // TestSpread: examples are taken from all over a set, no more than are needed.
 func TestSpread(t *testing.T) {
 	set := pefttest.TinyData(100, 1)
-	all, some := spread(set, 1<<20), spread(set, set.Tokens()/4)
+	all, some := attach.Spread(set, 1<<20), attach.Spread(set, set.Tokens()/4)
 	if len(all) != 100 || len(some) < 20 || len(some) > 25 || some[0] != 0 || some[len(some)-1] < 90 {
 		t.Errorf("of 100 examples %d and %d are taken: %v", len(all), len(some), some)
 	}
