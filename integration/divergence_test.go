@@ -84,7 +84,8 @@ func TestHealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var used, held bytes.Buffer
-	if err := errors.Join(tale.WriteCorpus(&used, 1, 0, 60, false), tale.WriteCorpus(&held, 1001, 0, 40, true)); err != nil {
+	err := errors.Join(tale.WriteCorpus(&used, 1, 0, 60, false), tale.WriteCorpus(&held, 1001, 0, 40, true))
+	if err != nil {
 		t.Fatal(err)
 	}
 	llama := "llama-perplexity -t 2 -c 256 -b 256 "
