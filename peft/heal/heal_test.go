@@ -59,6 +59,9 @@ func text(t *testing.T, b *peft.Base, seed uint64, n int) (examples []peft.Examp
 
 // TestHeal: the divergence falls in each stage, and the file has the types and the sizes of the base.
 func TestHeal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	b, teacher, dir := models(t, gguf.Q2_K)
 	examples, _ := text(t, b, 1, 24)
 	_, held := text(t, b, 1001, 4)

@@ -19,6 +19,9 @@ import (
 // TestQuantize: an adapter over floats becomes a quantized model that is nearer to the merged one than before it is
 // healed, and the files between are removed, also where it fails.
 func TestQuantize(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
 	dir := t.TempDir()
 	floats, err := demo.BaseAs(gguf.F16)
 	if err != nil {
