@@ -300,3 +300,40 @@ func TestKeep(t *testing.T) {
 		t.Errorf("after that, checkpoints of steps %v", steps)
 	}
 }
+
+// TestKeepBestState keeps the best adapter of a method that remembers more than its tensors, and resumes it.
+func TestKeepBestState(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	run := func(ctx context.Context, opt Options) (*Result, error) {
+		a, err := methods.NewAdaLoRA(b, method.AdaLoRA{Rank: 2, StartRank: 4, Placement: method.Placement{Seed: 3}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return trainAdapter(ctx, b, a, pefttest.TinyData(24, 1), pefttest.TinyData(6, 2), plain(opt))
+	}
+	opt := worsening(filepath.Join(t.TempDir(), "out.safetensors"))
+	r, err := run(t.Context(), opt)
+	if err != nil || r.BestStep == r.Steps {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	whole := pefttest.FileBytes(t, opt.Out)
+	a, err := attach.Load(opt.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := eval.Loss(t.Context(), pefttest.Base(b), pefttest.Scaled([]attach.Scaled{{Adapter: a, Scale: 1}}),
+		pefttest.Data(pefttest.TinyData(6, 2)), 0)
+	if err != nil || math.Abs(got.Loss-*r.EvalLoss) > 1e-5 {
+		t.Errorf("the file has loss %+v, %v, the best evaluation %v", got, err, *r.EvalLoss)
+	}
+	opt = worsening(filepath.Join(t.TempDir(), "out.safetensors"))
+	ctx, cancel := context.WithCancel(t.Context())
+	opt.Observer = &interrupter{kind: "step", step: r.BestStep + 1, cancel: cancel}
+	if _, err := run(ctx, opt); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	opt.Resume, opt.Observer = CheckpointPath(opt.Out), nil
+	if _, err := run(t.Context(), opt); err != nil || !bytes.Equal(pefttest.FileBytes(t, opt.Out), whole) {
+		t.Errorf("resumed, the run writes other bytes: %v", err)
+	}
+}
