@@ -53,7 +53,7 @@ type options struct {
 	training           heal.Training
 	ctx                input.Window
 	threads            int
-	json, quiet        bool
+	json               bool
 }
 
 func (o *options) Flags(fs *pflag.FlagSet) {
