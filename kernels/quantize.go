@@ -9,7 +9,7 @@ import "math"
 // addition.
 
 // MaxLanes is the greatest number of groups that are searched at once.
-const MaxLanes = 16
+const MaxLanes = 32
 
 // maxGroup is the most weights in a group.
 const maxGroup = 32
@@ -25,9 +25,11 @@ type Groups struct {
 	From    [MaxLanes]float32    // the origin from which its codes are counted
 	_       [2][MaxLanes]float32 // memory of the assembly: least and greatest weight of each group
 	Total   [MaxLanes]float32    // sum of the weights of the errors
-	_       [2][MaxLanes]float32 // memory of the assembly: weighted sum, smallest error so far
+	// memory of the assembly: weighted sum, smallest error so far, and what a trial needs
+	_ [7][MaxLanes]float32
 
 	n      int // weights in a group
+	count  int // groups
 	x, w   [maxGroup * MaxLanes]float32
 	levels [maxGroup * MaxLanes]float32 // memory of the searches
 }
@@ -38,14 +40,15 @@ func (g *Groups) Load(x []float32, n int) (groups int) {
 		panic("kernels: groups of an unknown length")
 	}
 	g.n = n
-	return g.load(&g.x, x)
+	g.count = g.load(&g.x, x)
+	return g.count
 }
 
 // load spreads the groups of x over the lanes. Lanes that are left get the last group.
 func (g *Groups) load(to *[maxGroup * MaxLanes]float32, x []float32) (groups int) {
 	groups = min(GroupLanes(), len(x)/g.n)
 	if groups > 0 {
-		loadLanes(g.n, to, x[:groups*g.n], groups)
+		loadGroups(g.n, to, x[:groups*g.n], groups)
 	}
 	return groups
 }

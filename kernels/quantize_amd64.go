@@ -4,7 +4,8 @@ package kernels
 
 import "unsafe"
 
-func groupLanes() int {
+// vectorLanes is the float32 in a vector.
+func vectorLanes() int {
 	switch current {
 	case tierAVX512, tierAMX:
 		return 16
@@ -14,13 +15,29 @@ func groupLanes() int {
 	return 0
 }
 
+// groupLanes is the groups of two vectors.
+func groupLanes() int { return 2 * vectorLanes() }
+
 // loadLanes sets to[lanes*i+l] to x[n*l+i], and the lanes beyond the groups to the last of them.
-func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {
+func loadLanes(n int, to *float32, x []float32, groups int) {
+	loadSpread(n, to, vectorLanes(), x, groups)
+}
+
+// loadSpread is loadLanes with elements width apart.
+func loadSpread(n int, to *float32, width int, x []float32, groups int) {
 	if current >= tierAVX512 {
-		transposeAVX512(n, &to[0], 16, &x[0], n, groups)
+		transposeAVX512(n, to, width, &x[0], n, groups)
 	} else {
-		transposeAVX2(n, &to[0], 8, &x[0], n, groups)
+		transposeAVX2(n, to, width, &x[0], n, groups)
 	}
+}
+
+// loadGroups is loadLanes for two vectors of groups.
+func loadGroups(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {
+	lanes := vectorLanes()
+	loadSpread(n, &to[0], 2*lanes, x, min(lanes, groups))
+	x = x[n*min(lanes, groups-1):]
+	loadSpread(n, &to[lanes], 2*lanes, x, len(x)/n)
 }
 
 //go:noescape
@@ -35,81 +52,121 @@ func laneMeanAVX2(n int, inverse float32, w, x *float32)
 func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {
 	if current >= tierAVX512 {
 		laneMeanAVX512(n, inverse, &w[0], &x[0])
+		laneMeanAVX512(n, inverse, &w[16], &x[16])
 	} else {
 		laneMeanAVX2(n, inverse, &w[0], &x[0])
+		laneMeanAVX2(n, inverse, &w[8], &x[8])
 	}
 }
 
 //go:noescape
-func fitAffineAVX512(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+func fitAffineAVX512(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineAVX2(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+func fitAffineAbsoluteAVX512(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineAbsoluteAVX512(n int, x, w, level *float32, trials int, numerators *float32,
-	fit *[9][16]float32) (skipped uint32)
+func fitAffineAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineAbsoluteAVX2(n int, x, w, level *float32, trials int, numerators *float32,
-	fit *[9][16]float32) (skipped uint32)
+func fitAffineFewAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+	fit *[14][32]float32) (skipped uint32)
+
+//go:noescape
+func fitAffineFewAbsoluteAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+	fit *[14][32]float32) (skipped uint32)
+
+// everyGroup leaves all groups to the plain search.
+const everyGroup = 1<<MaxLanes - 1
 
 // slots is the fields from Scale on, in the order in which the assembly numbers them.
-func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Pointer(&g.Scale)) }
+func (g *Groups) slots() *[14][32]float32 { return (*[14][32]float32)(unsafe.Pointer(&g.Scale)) }
 
+// fitAffine has tables of at most 32 levels in AVX-512, and of few in AVX2.
 func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) {
-	n, x, w, level, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
+	const few = 8
+	n, x, trials, numerator, top := g.n, &g.x[0], len(numerators)-1, &numerators[0], int(numerators[0])
+	if trials < 2 || top >= 32 {
+		return everyGroup
+	}
+	var ties [32]float32
+	for l := range top {
+		ties[l] = 1 / (float32(l) + 0.5)
+	}
+	step, tie := numerators[2]-numerators[1], &ties[0]
 	switch {
 	case current >= tierAVX512 && absolute:
-		return fitAffineAbsoluteAVX512(n, x, w, level, trials, numerator, g.slots())
+		return fitAffineAbsoluteAVX512(n, x, trials, numerator, step, tie, g.slots())
 	case current >= tierAVX512:
-		return fitAffineAVX512(n, x, w, level, trials, numerator, g.slots())
+		return fitAffineAVX512(n, x, trials, numerator, step, tie, g.slots())
+	case absolute && top >= few:
+		return everyGroup
 	case absolute:
-		return fitAffineAbsoluteAVX2(n, x, w, level, trials, numerator, g.slots())
+		return fitAffineFewAbsoluteAVX2(n, x, trials, numerator, step, tie, g.slots())
+	case top < few:
+		return fitAffineFewAVX2(n, x, trials, numerator, step, tie, g.slots())
 	}
-	return fitAffineAVX2(n, x, w, level, trials, numerator, g.slots())
+	return fitAffineAVX2(n, x, trials, numerator, step, tie, g.slots())
 }
 
 //go:noescape
-func fitSymmetricAVX512(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
-	fit *[9][16]float32) (skipped uint32)
+func fitSymmetricAVX512(n int, x, w, wx *float32, half float32, trials int, numerators, fit *float32) (skipped uint32)
 
 //go:noescape
-func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
-	fit *[9][16]float32) (skipped uint32)
+func fitSymmetricAVX2(n int, x, w, wx *float32, half float32, trials int, numerators, fit *float32) (skipped uint32)
+
+// eachVector runs a search for the vectors that have groups; at is the first lane.
+func (g *Groups) eachVector(search func(at int) uint32) (skipped uint32) {
+	lanes := vectorLanes()
+	for at := 0; at < g.count; at += lanes {
+		skipped |= search(at) << at
+	}
+	return skipped
+}
 
 func fitSymmetric(g *Groups, half float32, numerators []float32) (skipped uint32) {
-	n, x, w, wx, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
-	if current >= tierAVX512 {
-		return fitSymmetricAVX512(n, x, w, wx, half, trials, numerator, g.slots())
-	}
-	return fitSymmetricAVX2(n, x, w, wx, half, trials, numerator, g.slots())
+	n, trials, numerator := g.n, len(numerators)-1, &numerators[0]
+	return g.eachVector(func(at int) uint32 {
+		x, w, wx, fit := &g.x[at], &g.w[at], &g.levels[at], &g.Scale[at]
+		if current >= tierAVX512 {
+			return fitSymmetricAVX512(n, x, w, wx, half, trials, numerator, fit)
+		}
+		return fitSymmetricAVX2(n, x, w, wx, half, trials, numerator, fit)
+	})
 }
 
 //go:noescape
-func refineSymmetricAVX512(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
+func refineSymmetricAVX512(n int, x, level *float32, half float32, fit *float32) (skipped uint32)
 
 //go:noescape
-func refineSymmetricAVX2(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
+func refineSymmetricAVX2(n int, x, level *float32, half float32, fit *float32) (skipped uint32)
 
 func refineSymmetric(g *Groups, half float32) (skipped uint32) {
-	if current >= tierAVX512 {
-		return refineSymmetricAVX512(g.n, &g.x[0], &g.levels[0], half, g.slots())
-	}
-	return refineSymmetricAVX2(g.n, &g.x[0], &g.levels[0], half, g.slots())
+	return g.eachVector(func(at int) uint32 {
+		if current >= tierAVX512 {
+			return refineSymmetricAVX512(g.n, &g.x[at], &g.levels[at], half, &g.Scale[at])
+		}
+		return refineSymmetricAVX2(g.n, &g.x[at], &g.levels[at], half, &g.Scale[at])
+	})
 }
 
 //go:noescape
-func fitIQ4AVX512(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+func fitIQ4AVX512(n int, x, w *float32, trials int, numerators, fit *float32) (skipped uint32)
 
 //go:noescape
-func fitIQ4AVX2(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+func fitIQ4AVX2(n int, x, w *float32, trials int, numerators, fit *float32) (skipped uint32)
 
 func fitIQ4(g *Groups, numerators []float32) (skipped uint32) {
-	if current >= tierAVX512 {
-		return fitIQ4AVX512(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
-	}
-	return fitIQ4AVX2(g.n, &g.x[0], &g.w[0], len(numerators), &numerators[0], g.slots())
+	n, trials, numerator := g.n, len(numerators), &numerators[0]
+	return g.eachVector(func(at int) uint32 {
+		if current >= tierAVX512 {
+			return fitIQ4AVX512(n, &g.x[at], &g.w[at], trials, numerator, &g.Scale[at])
+		}
+		return fitIQ4AVX2(n, &g.x[at], &g.w[at], trials, numerator, &g.Scale[at])
+	})
 }
 
 //go:noescape

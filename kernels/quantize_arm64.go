@@ -4,7 +4,11 @@ package kernels
 
 import "unsafe"
 
-func groupLanes() int {
+// groupLanes is the groups of one vector.
+func groupLanes() int { return vectorLanes() }
+
+// vectorLanes is the float32 in a vector.
+func vectorLanes() int {
 	if current == tierGeneric {
 		return 0
 	}
@@ -12,8 +16,13 @@ func groupLanes() int {
 }
 
 // loadLanes sets to[lanes*i+l] to x[n*l+i], and the lanes beyond the groups to the last of them.
-func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {
-	transposeNEON(n, &to[0], 4, &x[0], n, groups)
+func loadLanes(n int, to *float32, x []float32, groups int) {
+	transposeNEON(n, to, 4, &x[0], n, groups)
+}
+
+// loadGroups is loadLanes for groups.
+func loadGroups(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {
+	loadLanes(n, &to[0], x, groups)
 }
 
 //go:noescape
@@ -30,14 +39,14 @@ func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {
 const everyGroup = 1<<MaxLanes - 1
 
 // slots is the fields from Scale on, in the order in which the assembly numbers them.
-func (g *Groups) slots() *[9][16]float32 { return (*[9][16]float32)(unsafe.Pointer(&g.Scale)) }
+func (g *Groups) slots() *[14][32]float32 { return (*[14][32]float32)(unsafe.Pointer(&g.Scale)) }
 
 //go:noescape
-func fitAffineNEON(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+func fitAffineNEON(n int, x, w, level *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
 func fitAffineAbsoluteNEON(n int, x, w, level *float32, trials int, numerators *float32,
-	fit *[9][16]float32) (skipped uint32)
+	fit *[14][32]float32) (skipped uint32)
 
 func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) {
 	n, x, w, level, trials, numerator := g.n, &g.x[0], &g.w[0], &g.levels[0], len(numerators)-1, &numerators[0]
@@ -52,7 +61,7 @@ func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) 
 
 //go:noescape
 func fitSymmetricNEON(n int, x, w, wx *float32, half float32, trials int, numerators *float32,
-	fit *[9][16]float32) (skipped uint32)
+	fit *[14][32]float32) (skipped uint32)
 
 func fitSymmetric(g *Groups, half float32, numerators []float32) (skipped uint32) {
 	if current == tierGeneric {
@@ -62,7 +71,7 @@ func fitSymmetric(g *Groups, half float32, numerators []float32) (skipped uint32
 }
 
 //go:noescape
-func refineSymmetricNEON(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
+func refineSymmetricNEON(n int, x, level *float32, half float32, fit *[14][32]float32) (skipped uint32)
 
 func refineSymmetric(g *Groups, half float32) (skipped uint32) {
 	if current == tierGeneric {
@@ -72,7 +81,7 @@ func refineSymmetric(g *Groups, half float32) (skipped uint32) {
 }
 
 //go:noescape
-func fitIQ4NEON(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+func fitIQ4NEON(n int, x, w *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)
 
 func fitIQ4(g *Groups, numerators []float32) (skipped uint32) {
 	if current == tierGeneric {

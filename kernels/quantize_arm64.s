@@ -4,7 +4,7 @@
 
 #include "textflag.h"
 
-// func fitAffineNEON(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+// func fitAffineNEON(n int, x, w, level *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)
 // the search of Groups.FitAffine
 TEXT ·fitAffineNEON(SB), NOSPLIT, $0-60
 	MOVD n+0(FP), R0
@@ -51,11 +51,11 @@ measure_check:
 	BGE measure
 	WORD $0x6ea5e4ca // FCMGT V10.4S, V6.4S, V5.4S
 	WORD $0x6eaa1ca6 // BIT V6.16B, V5.16B, V10.16B
-	FMOVQ F6, 64(R4)
-	FMOVQ F6, 256(R4)
-	FMOVQ F7, 320(R4)
-	FMOVQ F8, 384(R4)
-	FMOVQ F9, 448(R4)
+	FMOVQ F6, 128(R4)
+	FMOVQ F6, 512(R4)
+	FMOVQ F7, 640(R4)
+	FMOVQ F8, 768(R4)
+	FMOVQ F9, 896(R4)
 	WORD $0x4ea0f92b // FABS V11.4S, V9.4S
 	WORD $0x6eabe40b // FCMGT V11.4S, V0.4S, V11.4S
 	WORD $0x6e20596b // MVN V11.16B, V11.16B
@@ -66,9 +66,9 @@ measure_check:
 	VORR V11.B16, V2.B16, V2.B16
 	VLD1R.P 4(R6), [V4.S4]
 	VMOV V4.B16, V6.B16
-	FMOVQ 64(R4), F10
-	FMOVQ 320(R4), F11
-	FMOVQ 256(R4), F12
+	FMOVQ 128(R4), F10
+	FMOVQ 640(R4), F11
+	FMOVQ 512(R4), F12
 	WORD $0x4eaad56d // FSUB V13.4S, V11.4S, V10.4S
 	WORD $0x6e2dfcc6 // FDIV V6.4S, V6.4S, V13.4S
 	WORD $0x4ea0f9ad // FABS V13.4S, V13.4S
@@ -105,11 +105,11 @@ first_levels_check:
 	BGE first_levels
 	MOVD $0x3f800000, R16
 	VDUP R16, V11.S4
-	FMOVQ 64(R4), F12
-	FMOVQ 320(R4), F13
+	FMOVQ 128(R4), F12
+	FMOVQ 640(R4), F13
 	WORD $0x6e2de58d // FCMGE V13.4S, V12.4S, V13.4S
-	FMOVQ F6, 128(R4)
-	FMOVQ F12, 192(R4)
+	FMOVQ F6, 256(R4)
+	FMOVQ F12, 384(R4)
 	WORD $0x6e26fd6a // FDIV V10.4S, V11.4S, V6.4S
 	FMOVQ F10, 0(R4)
 	VMOVI $0, V14.B16
@@ -137,24 +137,24 @@ first_error:
 first_error_check:
 	CMP $1, R7
 	BGE first_error
-	FMOVQ F14, 512(R4)
+	FMOVQ F14, 1024(R4)
 	FMOVQ 0(R4), F15
 	WORD $0x6ead1caf // BIT V15.16B, V5.16B, V13.16B
 	FMOVQ F15, 0(R4)
-	FMOVQ 128(R4), F15
+	FMOVQ 256(R4), F15
 	WORD $0x6ead1caf // BIT V15.16B, V5.16B, V13.16B
-	FMOVQ F15, 128(R4)
+	FMOVQ F15, 256(R4)
 	WORD $0x6ea0f80e // FNEG V14.4S, V0.4S
-	FMOVQ 512(R4), F15
+	FMOVQ 1024(R4), F15
 	WORD $0x6ead1dcf // BIT V15.16B, V14.16B, V13.16B
-	FMOVQ F15, 512(R4)
+	FMOVQ F15, 1024(R4)
 	JMP trial_check
 
 trial:
 	VLD1R.P 4(R6), [V6.S4]
-	FMOVQ 64(R4), F10
-	FMOVQ 320(R4), F11
-	FMOVQ 256(R4), F12
+	FMOVQ 128(R4), F10
+	FMOVQ 640(R4), F11
+	FMOVQ 512(R4), F12
 	WORD $0x4eaad56d // FSUB V13.4S, V11.4S, V10.4S
 	WORD $0x6e2dfcc6 // FDIV V6.4S, V6.4S, V13.4S
 	WORD $0x4ea0f9ad // FABS V13.4S, V13.4S
@@ -201,8 +201,8 @@ trial_levels:
 trial_levels_check:
 	CMP $1, R7
 	BGE trial_levels
-	FMOVQ 384(R4), F10
-	FMOVQ 448(R4), F11
+	FMOVQ 768(R4), F10
+	FMOVQ 896(R4), F11
 	WORD $0x6e2add0c // FMUL V12.4S, V8.4S, V10.4S
 	WORD $0x6e27dcf0 // FMUL V16.4S, V7.4S, V7.4S
 	WORD $0x4eb0d58c // FSUB V12.4S, V12.4S, V16.4S
@@ -244,25 +244,25 @@ trial_error:
 trial_error_check:
 	CMP $1, R7
 	BGE trial_error
-	FMOVQ 512(R4), F16
+	FMOVQ 1024(R4), F16
 	WORD $0x6eb1e610 // FCMGT V16.4S, V16.4S, V17.4S
 	VAND V16.B16, V13.B16, V13.B16
-	FMOVQ 512(R4), F16
+	FMOVQ 1024(R4), F16
 	WORD $0x6ead1e30 // BIT V16.16B, V17.16B, V13.16B
-	FMOVQ F16, 512(R4)
+	FMOVQ F16, 1024(R4)
 	FMOVQ 0(R4), F16
 	WORD $0x6ead1dd0 // BIT V16.16B, V14.16B, V13.16B
 	FMOVQ F16, 0(R4)
-	FMOVQ 128(R4), F16
+	FMOVQ 256(R4), F16
 	WORD $0x6ead1cd0 // BIT V16.16B, V6.16B, V13.16B
-	FMOVQ F16, 128(R4)
-	FMOVQ 64(R4), F17
-	FMOVQ 192(R4), F16
+	FMOVQ F16, 256(R4)
+	FMOVQ 128(R4), F17
+	FMOVQ 384(R4), F16
 	WORD $0x6ead1e30 // BIT V16.16B, V17.16B, V13.16B
-	FMOVQ F16, 192(R4)
-	FMOVQ 64(R4), F16
+	FMOVQ F16, 384(R4)
+	FMOVQ 128(R4), F16
 	WORD $0x6ead1df0 // BIT V16.16B, V15.16B, V13.16B
-	FMOVQ F16, 64(R4)
+	FMOVQ F16, 128(R4)
 	SUB $1, R5
 
 trial_check:
@@ -278,7 +278,7 @@ trial_check:
 	MOVW R7, skipped+56(FP)
 	RET 
 
-// func fitAffineAbsoluteNEON(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+// func fitAffineAbsoluteNEON(n int, x, w, level *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)
 // the search of Groups.FitAffine
 TEXT ·fitAffineAbsoluteNEON(SB), NOSPLIT, $0-60
 	MOVD n+0(FP), R0
@@ -325,11 +325,11 @@ measure_check:
 	BGE measure
 	WORD $0x6ea5e4ca // FCMGT V10.4S, V6.4S, V5.4S
 	WORD $0x6eaa1ca6 // BIT V6.16B, V5.16B, V10.16B
-	FMOVQ F6, 64(R4)
-	FMOVQ F6, 256(R4)
-	FMOVQ F7, 320(R4)
-	FMOVQ F8, 384(R4)
-	FMOVQ F9, 448(R4)
+	FMOVQ F6, 128(R4)
+	FMOVQ F6, 512(R4)
+	FMOVQ F7, 640(R4)
+	FMOVQ F8, 768(R4)
+	FMOVQ F9, 896(R4)
 	WORD $0x4ea0f92b // FABS V11.4S, V9.4S
 	WORD $0x6eabe40b // FCMGT V11.4S, V0.4S, V11.4S
 	WORD $0x6e20596b // MVN V11.16B, V11.16B
@@ -340,9 +340,9 @@ measure_check:
 	VORR V11.B16, V2.B16, V2.B16
 	VLD1R.P 4(R6), [V4.S4]
 	VMOV V4.B16, V6.B16
-	FMOVQ 64(R4), F10
-	FMOVQ 320(R4), F11
-	FMOVQ 256(R4), F12
+	FMOVQ 128(R4), F10
+	FMOVQ 640(R4), F11
+	FMOVQ 512(R4), F12
 	WORD $0x4eaad56d // FSUB V13.4S, V11.4S, V10.4S
 	WORD $0x6e2dfcc6 // FDIV V6.4S, V6.4S, V13.4S
 	WORD $0x4ea0f9ad // FABS V13.4S, V13.4S
@@ -379,11 +379,11 @@ first_levels_check:
 	BGE first_levels
 	MOVD $0x3f800000, R16
 	VDUP R16, V11.S4
-	FMOVQ 64(R4), F12
-	FMOVQ 320(R4), F13
+	FMOVQ 128(R4), F12
+	FMOVQ 640(R4), F13
 	WORD $0x6e2de58d // FCMGE V13.4S, V12.4S, V13.4S
-	FMOVQ F6, 128(R4)
-	FMOVQ F12, 192(R4)
+	FMOVQ F6, 256(R4)
+	FMOVQ F12, 384(R4)
 	WORD $0x6e26fd6a // FDIV V10.4S, V11.4S, V6.4S
 	FMOVQ F10, 0(R4)
 	VMOVI $0, V14.B16
@@ -411,24 +411,24 @@ first_error:
 first_error_check:
 	CMP $1, R7
 	BGE first_error
-	FMOVQ F14, 512(R4)
+	FMOVQ F14, 1024(R4)
 	FMOVQ 0(R4), F15
 	WORD $0x6ead1caf // BIT V15.16B, V5.16B, V13.16B
 	FMOVQ F15, 0(R4)
-	FMOVQ 128(R4), F15
+	FMOVQ 256(R4), F15
 	WORD $0x6ead1caf // BIT V15.16B, V5.16B, V13.16B
-	FMOVQ F15, 128(R4)
+	FMOVQ F15, 256(R4)
 	WORD $0x6ea0f80e // FNEG V14.4S, V0.4S
-	FMOVQ 512(R4), F15
+	FMOVQ 1024(R4), F15
 	WORD $0x6ead1dcf // BIT V15.16B, V14.16B, V13.16B
-	FMOVQ F15, 512(R4)
+	FMOVQ F15, 1024(R4)
 	JMP trial_check
 
 trial:
 	VLD1R.P 4(R6), [V6.S4]
-	FMOVQ 64(R4), F10
-	FMOVQ 320(R4), F11
-	FMOVQ 256(R4), F12
+	FMOVQ 128(R4), F10
+	FMOVQ 640(R4), F11
+	FMOVQ 512(R4), F12
 	WORD $0x4eaad56d // FSUB V13.4S, V11.4S, V10.4S
 	WORD $0x6e2dfcc6 // FDIV V6.4S, V6.4S, V13.4S
 	WORD $0x4ea0f9ad // FABS V13.4S, V13.4S
@@ -475,8 +475,8 @@ trial_levels:
 trial_levels_check:
 	CMP $1, R7
 	BGE trial_levels
-	FMOVQ 384(R4), F10
-	FMOVQ 448(R4), F11
+	FMOVQ 768(R4), F10
+	FMOVQ 896(R4), F11
 	WORD $0x6e2add0c // FMUL V12.4S, V8.4S, V10.4S
 	WORD $0x6e27dcf0 // FMUL V16.4S, V7.4S, V7.4S
 	WORD $0x4eb0d58c // FSUB V12.4S, V12.4S, V16.4S
@@ -518,25 +518,25 @@ trial_error:
 trial_error_check:
 	CMP $1, R7
 	BGE trial_error
-	FMOVQ 512(R4), F16
+	FMOVQ 1024(R4), F16
 	WORD $0x6eb1e610 // FCMGT V16.4S, V16.4S, V17.4S
 	VAND V16.B16, V13.B16, V13.B16
-	FMOVQ 512(R4), F16
+	FMOVQ 1024(R4), F16
 	WORD $0x6ead1e30 // BIT V16.16B, V17.16B, V13.16B
-	FMOVQ F16, 512(R4)
+	FMOVQ F16, 1024(R4)
 	FMOVQ 0(R4), F16
 	WORD $0x6ead1dd0 // BIT V16.16B, V14.16B, V13.16B
 	FMOVQ F16, 0(R4)
-	FMOVQ 128(R4), F16
+	FMOVQ 256(R4), F16
 	WORD $0x6ead1cd0 // BIT V16.16B, V6.16B, V13.16B
-	FMOVQ F16, 128(R4)
-	FMOVQ 64(R4), F17
-	FMOVQ 192(R4), F16
+	FMOVQ F16, 256(R4)
+	FMOVQ 128(R4), F17
+	FMOVQ 384(R4), F16
 	WORD $0x6ead1e30 // BIT V16.16B, V17.16B, V13.16B
-	FMOVQ F16, 192(R4)
-	FMOVQ 64(R4), F16
+	FMOVQ F16, 384(R4)
+	FMOVQ 128(R4), F16
 	WORD $0x6ead1df0 // BIT V16.16B, V15.16B, V13.16B
-	FMOVQ F16, 64(R4)
+	FMOVQ F16, 128(R4)
 	SUB $1, R5
 
 trial_check:
@@ -552,7 +552,7 @@ trial_check:
 	MOVW R7, skipped+56(FP)
 	RET 
 
-// func fitSymmetricNEON(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+// func fitSymmetricNEON(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)
 // the search of Groups.FitSymmetric
 TEXT ·fitSymmetricNEON(SB), NOSPLIT, $0-68
 	MOVD n+0(FP), R0
@@ -607,7 +607,7 @@ products:
 products_check:
 	CMP $1, R7
 	BGE products
-	FMOVQ F5, 384(R4)
+	FMOVQ F5, 768(R4)
 	MOVWU half+32(FP), R7
 	VDUP R7, V5.S4
 	VMOVI $0, V6.B16
@@ -719,7 +719,7 @@ trial_check:
 	WORD $0x4e711d8c // BIC V12.16B, V12.16B, V17.16B
 	WORD $0x4e711dce // BIC V14.16B, V14.16B, V17.16B
 	FMOVQ F12, 0(R4)
-	FMOVQ F14, 128(R4)
+	FMOVQ F14, 256(R4)
 	MOVD $0x0000000200000001, R16
 	VMOV R16, V17.D[0]
 	MOVD $0x0000000800000004, R16
@@ -730,7 +730,7 @@ trial_check:
 	MOVW R8, skipped+64(FP)
 	RET 
 
-// func refineSymmetricNEON(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)
+// func refineSymmetricNEON(n int, x, level *float32, half float32, fit *[14][32]float32) (skipped uint32)
 // the search of Groups.RefineSymmetric; level is set to the levels, counted from the middle
 TEXT ·refineSymmetricNEON(SB), NOSPLIT, $0-44
 	MOVD n+0(FP), R0
@@ -896,7 +896,7 @@ settled:
 	MOVW R7, skipped+40(FP)
 	RET 
 
-// func fitIQ4NEON(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)
+// func fitIQ4NEON(n int, x, w *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)
 // the search of Groups.FitIQ4
 TEXT ·fitIQ4NEON(SB), NOSPLIT, $0-52
 	MOVD n+0(FP), R0

@@ -2,9 +2,13 @@
 
 package kernels
 
+func vectorLanes() int { return 0 }
+
 func groupLanes() int { return 0 }
 
-func loadLanes(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {}
+func loadLanes(n int, to *float32, x []float32, groups int) {}
+
+func loadGroups(n int, to *[maxGroup * MaxLanes]float32, x []float32, groups int) {}
 
 func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {}
 

@@ -49,8 +49,8 @@ type PointTrials struct {
 	Codes          [8][maxTrials]uint32 // of each point, what was found with each scale
 	QX, QQ         [maxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
 
-	errors [errorRows*maxTrials + MaxLanes]float32 // memory of the assembly: errors of levels, a row each
-	_      [18*MaxLanes + 2*256 + 144]float32      // and what follows them
+	errors [errorRows*maxTrials + 16]float32 // memory of the assembly: errors of levels, a row each
+	_      [18*16 + 2*256 + 144]float32      // and what follows them
 }
 
 // errorRows is the most rows of errors of a point: 27 and 5·3, or 4·8.

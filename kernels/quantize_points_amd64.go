@@ -31,7 +31,7 @@ func pointSumsAVX2(points, size, stride int, x, w *float32, codes *uint32, qx, q
 
 func pointSums(p *PointTrials, size, trials int, x, w []float32) {
 	const stride = 4 * maxTrials
-	for t := 0; t < trials; t += groupLanes() {
+	for t := 0; t < trials; t += vectorLanes() {
 		if current >= tierAVX512 {
 			pointSumsAVX512(len(x)/size, size, stride, ptr(x), ptr(w), &p.Codes[0][t], &p.QX[t], &p.QQ[t])
 		} else {

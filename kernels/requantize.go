@@ -152,14 +152,17 @@ func scalePairsGeneric(p *ScalePairs, l *ScaleLevels) {
 	}
 }
 
-// Moments are sums over each of some groups, at most MaxLanes, in the order of its elements: Σ p, Σ p², Σ d, Σ p·d.
-type Moments [4][MaxLanes]float64
+// Moments are sums over each of some groups, at most MomentLanes, in the order of its elements: Σ p, Σ p², Σ d, Σ p·d.
+type Moments [4][MomentLanes]float64
+
+// MomentLanes is the greatest number of groups that are measured at once.
+const MomentLanes = 16
 
 // LaneMoments are the groups that Moments are computed of, and memory for it.
 type LaneMoments struct {
-	Offset      [MaxLanes]float32
+	Offset      [MomentLanes]float32
 	Sums        Moments
-	old, change [maxGroup * MaxLanes]float32
+	old, change [maxGroup * MomentLanes]float32
 }
 
 // Measure sets Sums of as many groups of n elements, 16 or 32, as fit, at the beginning of old and change, with p =
@@ -168,10 +171,10 @@ func (m *LaneMoments) Measure(old, change []float32, n int) (groups int) {
 	if n != 16 && n != 32 || len(old) != len(change) {
 		panic("kernels: moments of groups of an unknown length")
 	}
-	groups = min(GroupLanes(), len(old)/n)
+	groups = min(vectorLanes(), len(old)/n)
 	if groups > 0 {
-		loadLanes(n, &m.old, old[:groups*n], groups)
-		loadLanes(n, &m.change, change[:groups*n], groups)
+		loadLanes(n, &m.old[0], old[:groups*n], groups)
+		loadLanes(n, &m.change[0], change[:groups*n], groups)
 		laneMoments(n, m)
 	}
 	return groups

@@ -113,9 +113,9 @@ func TestLaneMoments(t *testing.T) {
 		for _, n := range []int{16, 32} {
 			for count := 1; count < 20; count++ {
 				old, change := randoms(count*n, 9), randoms(count*n, 10)
-				m := &LaneMoments{Offset: [MaxLanes]float32(randoms(MaxLanes, 11))}
+				m := &LaneMoments{Offset: [MomentLanes]float32(randoms(MomentLanes, 11))}
 				groups := m.Measure(old, change, n)
-				if groups != min(count, GroupLanes()) {
+				if groups != min(count, vectorLanes()) {
 					t.Fatalf("%d of %d groups", groups, count)
 				}
 				for g := range groups {

@@ -35,23 +35,23 @@ var (
 	lanesQ2_K = laneFormat{
 		n: 16, bytes: bytesQ2_K, lanes: affineLanes(&searchQ2_K), weigh: (*kernels.Groups).WeighMagnitudes,
 		plain: func(dst []byte, x, _ []float32) { plainQ2_K(dst, x) },
-		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			var scales, minima [groupsQ2_K]uint8
 			minimum := l.minima()
-			d := spreadScales(scales[:], l.scale[:], 15)
-			dmin := spreadScales(minima[:], minimum[:], 15)
-			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, d, dmin, &scales, &minima)
+			d := spreadScales(scales[:], l.scale[at:][:groupsQ2_K], 15)
+			dmin := spreadScales(minima[:], minimum[at:][:groupsQ2_K], 15)
+			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, at, d, dmin, &scales, &minima)
 		},
 	}
 	lanesWeightedQ2_K = laneFormat{
 		n: 16, bytes: bytesQ2_K, lanes: affineLanes(&searchWeightedQ2_K), spread: 1,
 		plain: plainWeightedQ2_K,
-		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			var scales, minima [groupsQ2_K]uint8
-			minimum := l.minima()
-			d := fitPositive(scales[:], l.scale[:], l.total[:], 15)
-			dmin := fitPositive(minima[:], minimum[:], l.total[:], 15)
-			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, d, dmin, &scales, &minima)
+			minimum, total := l.minima(), l.total[at:][:groupsQ2_K]
+			d := fitPositive(scales[:], l.scale[at:][:groupsQ2_K], total, 15)
+			dmin := fitPositive(minima[:], minimum[at:][:groupsQ2_K], total, 15)
+			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, at, d, dmin, &scales, &minima)
 		},
 	}
 )
@@ -150,10 +150,11 @@ func finishQ2_K(
 
 // finishLanesQ2_K is finishQ2_K where the groups have been searched in lanes.
 func finishLanesQ2_K(
-	b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, d, dmin float32, scales, minima *[groupsQ2_K]uint8,
+	b *[bytesQ2_K]byte, x *[weightsK]float32, l *laneSearch, at int, d, dmin float32,
+	scales, minima *[groupsQ2_K]uint8,
 ) {
 	scale, minimum := writeScalesQ2_K(b, d, dmin, scales, minima)
-	packCrumbs((*[64]byte)(b[codesQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, 0))
+	packCrumbs((*[64]byte)(b[codesQ2_K:]), l.round(x, scale[:], minimum[:], 0, 3, at))
 }
 
 // writeScalesQ2_K writes all but the codes of a block, and returns the scales and minima as stored.

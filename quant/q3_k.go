@@ -34,24 +34,24 @@ var lanesQ3_K = laneFormat{
 	n: 16, bytes: bytesQ3_K, lanes: refinedLanes(4),
 	weigh: func(*kernels.Groups) {},
 	plain: func(dst []byte, x, _ []float32) { plainQ3_K(dst, x) },
-	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
-		d, scales := roundScalesQ3_K(&l.scale)
+	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+		d, scales := roundScalesQ3_K((*[groupsQ3_K]float32)(l.scale[at:]))
 		steps := writeScalesQ3_K((*[bytesQ3_K]byte)(b), d, &scales)
 		if slices.Contains(steps[:], 0) {
 			plainQ3_K(b, x[:])
 			return
 		}
-		packQ3_K((*[bytesQ3_K]byte)(b), l.round(x, steps[:], noMinimum[:], -4, 3, 0))
+		packQ3_K((*[bytesQ3_K]byte)(b), l.round(x, steps[:], noMinimum[:groupsQ3_K], -4, 3, at))
 	},
 }
 
 var lanesWeightedQ3_K = laneFormat{
 	n: 16, bytes: bytesQ3_K, lanes: symmetricLanes(4), spread: 2,
 	plain: plainWeightedQ3_K,
-	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
+	finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 		var scales [groupsQ3_K]uint8
-		d := fitSymmetric(scales[:], l.scale[:], l.total[:], 32)
-		finishLanesQ3_K((*[bytesQ3_K]byte)(b), x, l, d, &scales)
+		d := fitSymmetric(scales[:], l.scale[at:][:groupsQ3_K], l.total[at:][:groupsQ3_K], 32)
+		finishLanesQ3_K((*[bytesQ3_K]byte)(b), x, l, at, d, &scales)
 	},
 }
 
@@ -152,9 +152,11 @@ func finishQ3_K(
 }
 
 // finishLanesQ3_K is finishQ3_K where the groups have been searched in lanes.
-func finishLanesQ3_K(b *[bytesQ3_K]byte, x *[weightsK]float32, l *laneSearch, d float32, scales *[groupsQ3_K]uint8) {
+func finishLanesQ3_K(
+	b *[bytesQ3_K]byte, x *[weightsK]float32, l *laneSearch, at int, d float32, scales *[groupsQ3_K]uint8,
+) {
 	steps := writeScalesQ3_K(b, d, scales)
-	packQ3_K(b, l.round(x, steps[:], noMinimum[:], -4, 3, 0))
+	packQ3_K(b, l.round(x, steps[:], noMinimum[:groupsQ3_K], -4, 3, at))
 }
 
 // writeScalesQ3_K writes all but the codes of a block, and returns the scales as stored.

@@ -119,13 +119,13 @@ func finishQ6_K(b *[bytesQ6_K]byte, codes *[weightsK]uint8, x *[weightsK]float32
 }
 
 // finishLanesQ6_K is finishQ6_K where the groups have been searched in lanes.
-func finishLanesQ6_K(b []byte, x *[weightsK]float32, l *laneSearch, _ int) {
-	steps, ok := writeScalesQ6_K((*[bytesQ6_K]byte)(b), &l.scale)
+func finishLanesQ6_K(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
+	steps, ok := writeScalesQ6_K((*[bytesQ6_K]byte)(b), (*[16]float32)(l.scale[at:]))
 	if !ok {
 		clear(b)
 		return
 	}
-	packQ6_K((*[bytesQ6_K]byte)(b), l.round(x, steps[:], noMinimum[:], -32, 31, 0))
+	packQ6_K((*[bytesQ6_K]byte)(b), l.round(x, steps[:], noMinimum[:16], -32, 31, at))
 }
 
 // writeScalesQ6_K writes all but the codes of a block, and returns the scales as stored; ok is false if all are zero.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -98,9 +100,9 @@ func (g *gen) elements(label string, n reg.Register, unroll int, body func(index
 	g.MOVQ(n, count)
 	g.loop(label, count, unroll, func() {
 		for u := range unroll {
-			body(index, u*g.bytes())
+			body(index, 2*u*g.bytes())
 		}
-		g.ADDQ(operand.Imm(uint64(unroll*g.bytes())), index)
+		g.ADDQ(operand.U32(2*unroll*g.bytes()), index)
 	})
 }
 
@@ -110,7 +112,7 @@ func indexed(base, index reg.Register, disp int) operand.Mem {
 }
 
 // slot is what a search knows of each group: vector number i of the parameter fit.
-func slot(fit reg.Register, i int) operand.Mem { return operand.Mem{Base: fit, Disp: 64 * i} }
+func slot(fit reg.Register, i int) operand.Mem { return operand.Mem{Base: fit, Disp: 128 * i} }
 
 // Slots that the searches share with the Go code.
 const (
@@ -123,179 +125,386 @@ const (
 	slotSumW
 	slotSumX
 	slotSmallest
+	slotTop // biased
+	slotTrial
+	slotNumerator // of the trial
+	slotTrialInverse
+	slotTie
 )
 
 const roundingBias = 3 << 22
 
-// affineFit is what the parts of fitAffine have in common.
+// affineFit is what the parts of fitAffine have in common. It searches two vectors of groups at once, so that one
+// computes while the other waits.
 type affineFit struct {
 	*gen
-	n, x, w, level, fit reg.Register
-	absolute            bool
+	n, x, numerators, fit reg.Register
+	skipped               reg.GPVirtual
+	absolute              bool
+	entries               int               // of the table of ties: 32, 8 or, where all groups try all scales, 0
+	ties                  []reg.VecVirtual  // the table
+	inverse, scale        [2]reg.VecVirtual // of the trial
+	offset, e             [2]reg.VecVirtual
+	ok                    [2]reg.Register
 }
 
-func fitAffine(g *gen, s isa, name string, absolute bool) {
-	g.kernel(s, name,
-		"(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
-		"the search of Groups.FitAffine")
-	f := affineFit{g, g.param("n"), g.param("x"), g.param("w"), g.param("level"), g.param("fit"), absolute}
-	trials, numerator := g.param("trials"), g.param("numerators")
-	skipped := f.measure()
-	inverse := f.try("first", operand.Mem{Base: numerator}, nil, skipped) // the highest level
-	flat := g.compare(g.get(slot(f.fit, slotGreatest)), atMost, slot(f.fit, slotOrigin))
-	g.store([]reg.VecVirtual{inverse, g.get(slot(f.fit, slotOrigin))},
-		[]operand.Mem{slot(f.fit, slotInverse), slot(f.fit, slotInverseOrigin)})
-	scale := g.binary(g.VDIVPS, inverse, g.constant(1))
-	g.VMOVUPS(scale, slot(f.fit, slotScale))
-	e := f.error("first_error", scale, g.get(slot(f.fit, slotOrigin)))
-	g.VMOVUPS(e, slot(f.fit, slotSmallest))
-	f.leaveOut(flat, skipped)
-	current := g.GP64()
-	g.MOVQ(numerator, current)
-	g.loop("trial", trials, 1, func() {
-		g.ADDQ(operand.Imm(4), current)
-		var sums [3]reg.VecVirtual
-		inverse := f.try("trial", operand.Mem{Base: current}, &sums, skipped)
-		f.improve(inverse, sums)
+// The arrays of Groups follow each other.
+const (
+	weightsAt = 4 * 32 * 32
+	levelsAt  = 2 * weightsAt
+)
+
+// fitAffine tries the scales in their order. With a table of ties, a group goes on to the next scale at which one of
+// its levels changes, as long as its origin is the same: in between, the levels and so the errors are the same.
+//
+// ties[l] is 1/(l + 1/2) for a level l below the highest, else 0. Where v is the number that is rounded to level l,
+// v·ties[l] says how far v is on the way to the next level. It grows with the number of levels.
+func fitAffine(g *gen, s isa, name string, absolute bool, entries int) {
+	g.kernel(s, name, "(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, "+
+		"fit *[14][32]float32) (skipped uint32)", "the search of Groups.FitAffine")
+	f := affineFit{gen: g, n: g.param("n"), x: g.param("x"), numerators: g.param("numerators"), fit: g.param("fit"),
+		skipped: g.GP32(), absolute: absolute, entries: entries}
+	f.begin()
+	f.measure()
+	f.first()
+	count := g.GP64()
+	g.Load(g.Param("trials"), count)
+	if entries == 0 {
+		current := g.GP64()
+		g.MOVQ(f.numerators, current)
+		g.loop("trial", count, 1, func() {
+			g.ADDQ(operand.Imm(4), current)
+			f.trial(func(set int) reg.VecVirtual {
+				numerator := g.vec()
+				g.VBROADCASTSS(operand.Mem{Base: current}, numerator)
+				return numerator
+			})
+		})
+	} else {
+		f.ties = g.vecs(entries / g.lanes)
+		for i, v := range f.ties {
+			g.VMOVUPS(operand.Mem{Base: g.param("ties"), Disp: i * g.bytes()}, v)
+		}
+		last := g.GP64()
+		g.LEAQ(operand.Mem{Base: count, Disp: -1}, last)
+		g.Label("trial")
+		f.trial(func(set int) reg.VecVirtual { return f.numeratorOf(set, last) })
+		g.JNZ(operand.LabelRef("trial"))
+	}
+	g.Store(f.skipped, g.ReturnIndex(0))
+	g.end()
+}
+
+// at is vector number i of what is known of each group.
+func (f *affineFit) slot(set, i int) operand.Mem {
+	return operand.Mem{Base: f.fit, Disp: 128*i + set*f.bytes()}
+}
+
+// both runs body for both vectors of groups.
+func eachSet(body func(set int)) {
+	body(0)
+	body(1)
+}
+
+// elements runs body for each element of both vectors of groups.
+func (f *affineFit) elements(label string, count reg.Register, first int, body func(at [2]operand.Mem)) {
+	p, rest := f.GP64(), f.GP64()
+	f.LEAQ(operand.Mem{Base: f.x, Disp: 2 * first * f.bytes()}, p)
+	f.MOVQ(count, rest)
+	f.loop(label, rest, 1, func() {
+		body([2]operand.Mem{{Base: p}, {Base: p, Disp: f.bytes()}})
+		f.ADDQ(operand.U32(2*f.bytes()), p)
 	})
-	f.give(skipped)
 }
 
-// give returns the bits of the lanes that went astray.
-func (f *affineFit) give(skipped reg.GPVirtual) {
-	f.Store(skipped, f.ReturnIndex(0))
-	f.end()
+// skip leaves the groups of a mask to the plain search.
+func (f *affineFit) skip(set int, mask reg.Register) {
+	bits := f.bitsOf(mask)
+	if set > 0 {
+		f.SHLL(operand.Imm(uint64(f.lanes)), bits)
+	}
+	f.ORL(bits, f.skipped)
+}
+
+// begin fills the slots that are the same for all groups: the biased highest level, and the number of the trial.
+func (f *affineFit) begin() {
+	f.XORL(f.skipped, f.skipped)
+	top, zero := f.vec(), f.zeros(1)[0]
+	f.VBROADCASTSS(operand.Mem{Base: f.numerators}, top)
+	f.VADDPS(f.number(roundingBias), top, top)
+	eachSet(func(set int) {
+		f.VMOVUPS(top, f.slot(set, slotTop))
+		f.VMOVUPS(zero, f.slot(set, slotTrial))
+	})
 }
 
 // measure fills the slots of the extent and the sums. The lanes of which a sum is no number are skipped.
-func (f *affineFit) measure() (skipped reg.GPVirtual) {
-	x0 := f.get(operand.Mem{Base: f.x})
-	least, greatest, sumW := f.get(operand.Mem{Base: f.x}), f.get(operand.Mem{Base: f.x}), f.get(operand.Mem{Base: f.w})
-	sumX := f.binary(f.VMULPS, sumW, x0)
+func (f *affineFit) measure() {
+	var least, greatest, sumW, sumX [2]reg.VecVirtual
+	eachSet(func(set int) {
+		at := operand.Mem{Base: f.x, Disp: set * f.bytes()}
+		least[set], greatest[set], sumW[set] = f.get(at), f.get(at), f.get(at.Offset(weightsAt))
+		sumX[set] = f.binary(f.VMULPS, sumW[set], least[set])
+	})
 	rest := f.GP64()
 	f.LEAQ(operand.Mem{Base: f.n, Disp: -1}, rest)
-	f.elements("measure", rest, 1, func(index reg.Register, _ int) {
-		x, w := f.get(indexed(f.x, index, f.bytes())), f.get(indexed(f.w, index, f.bytes()))
-		f.VMINPS(least, x, least)
-		f.VMAXPS(greatest, x, greatest)
-		f.VADDPS(w, sumW, sumW)
-		f.VADDPS(f.binary(f.VMULPS, w, x), sumX, sumX)
+	f.elements("measure", rest, 1, func(at [2]operand.Mem) {
+		eachSet(func(set int) {
+			x, w := f.get(at[set]), f.get(at[set].Offset(weightsAt))
+			f.VMINPS(least[set], x, least[set])
+			f.VMAXPS(greatest[set], x, greatest[set])
+			f.VADDPS(w, sumW[set], sumW[set])
+			f.VMULPS(w, x, x)
+			f.VADDPS(x, sumX[set], sumX[set])
+		})
 	})
-	f.VMINPS(least, f.constant(0), least)
-	f.store([]reg.VecVirtual{least, least, greatest, sumW, sumX}, []operand.Mem{
-		slot(f.fit, slotOrigin), slot(f.fit, slotLeast), slot(f.fit, slotGreatest), slot(f.fit, slotSumW),
-		slot(f.fit, slotSumX)})
-	skipped = f.bitsOf(f.compare(f.magnitude(sumX), isNotLess, f.bits(0x7f800000)))
-	f.ORL(f.bitsOf(f.compare(f.magnitude(sumW), isNotLess, f.bits(0x7f800000))), skipped)
-	return skipped
+	eachSet(func(set int) {
+		f.VMINPS(least[set], f.constant(0), least[set])
+		f.store([]reg.VecVirtual{least[set], least[set], greatest[set], sumW[set], sumX[set]}, []operand.Mem{
+			f.slot(set, slotOrigin), f.slot(set, slotLeast), f.slot(set, slotGreatest), f.slot(set, slotSumW),
+			f.slot(set, slotSumX)})
+		f.skip(set, f.compare(f.magnitude(sumX[set]), isNotLess, f.bits(0x7f800000)))
+		f.skip(set, f.compare(f.magnitude(sumW[set]), isNotLess, f.bits(0x7f800000)))
+	})
 }
 
-// leaveOut gives the groups that span no range a scale of 0, levels of 0, and an error that nothing improves.
-func (f *affineFit) leaveOut(flat reg.Register, skipped reg.GPVirtual) {
-	zero := f.constant(0)
-	f.chooseAt(flat, zero, slot(f.fit, slotScale))
-	f.chooseAt(flat, zero, slot(f.fit, slotInverse))
-	f.chooseAt(flat, f.get(f.bits(0xff800000)), slot(f.fit, slotSmallest))
+// first maps the greatest weight to the highest level. Groups that span no range get a scale of 0, levels of 0, and
+// an error that nothing improves.
+func (f *affineFit) first() {
+	eachSet(func(set int) {
+		numerator := f.vec()
+		f.VBROADCASTSS(operand.Mem{Base: f.numerators}, numerator)
+		f.inverse[set] = f.inverseOf(set, numerator)
+	})
+	f.levels("first_levels", nil)
+	eachSet(func(set int) {
+		f.scale[set], f.offset[set] = f.binary(f.VDIVPS, f.inverse[set], f.constant(1)), f.get(f.slot(set, slotOrigin))
+		f.store([]reg.VecVirtual{f.inverse[set], f.offset[set], f.scale[set]}, []operand.Mem{
+			f.slot(set, slotInverse), f.slot(set, slotInverseOrigin), f.slot(set, slotScale)})
+	})
+	f.errors("first_errors")
+	eachSet(func(set int) {
+		f.VMOVUPS(f.e[set], f.slot(set, slotSmallest))
+		flat := f.compare(f.get(f.slot(set, slotGreatest)), atMost, f.slot(set, slotOrigin))
+		zero := f.constant(0)
+		f.chooseAt(flat, zero, f.slot(set, slotScale))
+		f.chooseAt(flat, zero, f.slot(set, slotInverse))
+		f.chooseAt(flat, f.get(f.bits(0xff800000)), f.slot(set, slotSmallest))
+	})
 }
 
-// try sets the levels that numerator levels over the range above the origin lead to, and the sums of w·level, w·level²
-// and w·level·x. It returns the levels per unit. Groups whose levels lie beyond what can be rounded are skipped, unless
-// they span no range.
-func (f *affineFit) try(label string, numerator operand.Mem, sums *[3]reg.VecVirtual,
-	skipped reg.GPVirtual) reg.VecVirtual {
-	origin, greatest := f.get(slot(f.fit, slotOrigin)), f.get(slot(f.fit, slotGreatest))
-	inverse := f.vec()
-	f.VBROADCASTSS(numerator, inverse)
-	f.VDIVPS(f.binary(f.VSUBPS, origin, greatest), inverse, inverse)
-	low := f.magnitude(f.binary(f.VSUBPS, origin, f.get(slot(f.fit, slotLeast))))
+// inverseOf is the number of levels per unit for numerator levels over the range above the origin. Groups whose levels
+// lie far beyond what matters are skipped, unless they span no range: those that an addition cannot round, and those
+// for which this may happen before a level changes.
+func (f *affineFit) inverseOf(set int, numerator reg.VecVirtual) reg.VecVirtual {
+	origin, greatest := f.get(f.slot(set, slotOrigin)), f.get(f.slot(set, slotGreatest))
+	f.VDIVPS(f.binary(f.VSUBPS, origin, greatest), numerator, numerator)
+	low := f.magnitude(f.binary(f.VSUBPS, origin, f.get(f.slot(set, slotLeast))))
 	reach := f.magnitude(f.binary(f.VSUBPS, origin, greatest))
 	f.VMAXPS(low, reach, reach)
-	f.VMULPS(inverse, reach, reach)
-	outside := f.compare(f.magnitude(reach), isNotLess, f.number(1<<22))
-	spans := f.compare(greatest, exceeds, slot(f.fit, slotLeast))
-	f.ORL(f.bitsOf(f.both(outside, spans)), skipped)
-	bias, top, zero := f.constant(roundingBias), f.vec(), f.constant(0)
-	f.VBROADCASTSS(f.topAt(), top)
-	if sums != nil {
-		*sums = [3]reg.VecVirtual(f.zeros(3))
+	f.VMULPS(numerator, reach, reach)
+	outside := f.compare(f.magnitude(reach), isNotLess, f.number(1<<20))
+	spans := f.compare(greatest, exceeds, f.slot(set, slotLeast))
+	f.skip(set, f.gen.both(outside, spans))
+	f.VMOVUPS(numerator, f.slot(set, slotTrialInverse))
+	return numerator
+}
+
+// numeratorOf is the number of levels that each group tries. The groups that are done try the last one again.
+func (f *affineFit) numeratorOf(set int, last reg.Register) reg.VecVirtual {
+	trial, numerator := f.vec(), f.vec()
+	f.VMOVD(last.(reg.GPVirtual).As32(), trial.AsX())
+	f.VPBROADCASTD(trial.AsX(), trial)
+	f.VPMINSD(f.slot(set, slotTrial), trial, trial)
+	at := operand.Mem{Base: f.numerators, Index: trial, Scale: 4, Disp: 4}
+	if f.lanes == 16 {
+		all := f.K()
+		f.KXNORW(all, all, all)
+		f.VGATHERDPS(at, all, numerator)
+	} else {
+		all := f.vec()
+		f.VPCMPEQD(all, all, all)
+		f.VGATHERDPS(all, at, numerator)
 	}
-	f.elements(label+"_levels", f.n, 2, func(index reg.Register, disp int) {
-		x := f.get(indexed(f.x, index, disp))
-		l := f.binary(f.VSUBPS, origin, x)
-		f.VMULPS(inverse, l, l)
-		f.VADDPS(bias, l, l)
-		f.VSUBPS(bias, l, l)
-		f.VMINPS(top, l, l)
-		f.VMAXPS(zero, l, l)
-		f.VMOVUPS(l, indexed(f.level, index, disp))
+	f.VMOVUPS(numerator, f.slot(set, slotNumerator))
+	return numerator
+}
+
+// trial tries a scale of each group. With a table of ties, it leaves the zero flag set when all groups are done.
+func (f *affineFit) trial(numerator func(set int) reg.VecVirtual) {
+	eachSet(func(set int) { f.inverse[set] = f.inverseOf(set, numerator(set)) })
+	var sums [2]affineSums
+	f.levels("trial_levels", &sums)
+	eachSet(func(set int) { f.solve(set, sums[set]) })
+	f.errors("trial_errors")
+	eachSet(f.improve)
+	if f.entries > 0 {
+		f.goOn()
+	}
+}
+
+// affineSums are the sums of w·level, w·level² and w·level·x, and the greatest v·ties[level].
+type affineSums struct{ l, ll, lx, tie reg.VecVirtual }
+
+// levels sets the levels of a trial, and their sums.
+func (f *affineFit) levels(label string, sums *[2]affineSums) {
+	var origin [2]reg.VecVirtual
+	eachSet(func(set int) {
+		origin[set] = f.get(f.slot(set, slotOrigin))
 		if sums != nil {
-			wl := f.binary(f.VMULPS, indexed(f.w, index, disp), l)
-			f.VADDPS(wl, sums[0], sums[0])
-			f.VMULPS(wl, l, l)
-			f.VADDPS(l, sums[1], sums[1])
-			f.VMULPS(wl, x, x)
-			f.VADDPS(x, sums[2], sums[2])
+			z := f.zeros(3)
+			sums[set] = affineSums{l: z[0], ll: z[1], lx: z[2]}
+			if f.entries > 0 {
+				sums[set].tie = f.get(f.number(1.0 / (1 << 20)))
+			}
 		}
 	})
-	return inverse
-}
-
-// topAt is the address of the highest level, the first numerator.
-func (f *affineFit) topAt() operand.Mem {
-	p := f.GP64()
-	f.Load(f.Param("numerators"), p)
-	return operand.Mem{Base: p}
-}
-
-// error is the weighted error of scale·level + offset.
-func (f *affineFit) error(label string, scale, offset reg.Register) reg.VecVirtual {
-	sum := f.zeros(1)[0]
-	f.elements(label, f.n, 2, func(index reg.Register, disp int) {
-		d := f.binary(f.VMULPS, indexed(f.level, index, disp), scale)
-		f.VADDPS(offset, d, d)
-		f.VSUBPS(indexed(f.x, index, disp), d, d)
-		if f.absolute {
-			f.VANDPS(f.bits(0x7fffffff), d, d)
-		} else {
-			f.VMULPS(d, d, d)
-		}
-		f.VMULPS(indexed(f.w, index, disp), d, d)
-		f.VADDPS(d, sum, sum)
+	var bias, top operand.Op = f.number(roundingBias), f.slot(0, slotTop)
+	if f.lanes == 16 {
+		bias, top = f.constant(roundingBias), f.get(f.slot(0, slotTop))
+	}
+	f.elements(label, f.n, 0, func(at [2]operand.Mem) {
+		eachSet(func(set int) {
+			l := f.get(at[set])
+			f.VSUBPS(origin[set], l, l)
+			f.VMULPS(f.inverse[set], l, l)
+			tie := f.vec()
+			if sums != nil && f.entries > 0 {
+				v := l
+				l = f.binary(f.VADDPS, bias, v)
+				f.VMINPS(top, l, l)
+				f.VMAXPS(bias, l, l)
+				if f.entries > f.lanes {
+					f.VMOVAPS(l, tie)
+					f.VPERMI2PS(f.ties[1], f.ties[0], tie)
+				} else {
+					f.VPERMPS(f.ties[0], l, tie)
+				}
+				f.VMULPS(v, tie, tie)
+				f.VMAXPS(tie, sums[set].tie, sums[set].tie)
+			} else {
+				f.VADDPS(bias, l, l)
+				f.VMINPS(top, l, l)
+				f.VMAXPS(bias, l, l)
+			}
+			f.VSUBPS(bias, l, l)
+			f.VMOVUPS(l, at[set].Offset(levelsAt))
+			if sums != nil {
+				s := sums[set]
+				wl := f.binary(f.VMULPS, at[set].Offset(weightsAt), l)
+				f.VADDPS(wl, s.l, s.l)
+				f.VMULPS(wl, l, l)
+				f.VADDPS(l, s.ll, s.ll)
+				f.VMULPS(at[set], wl, wl)
+				f.VADDPS(wl, s.lx, s.lx)
+			}
+		})
 	})
-	return sum
+	if sums != nil && f.entries > 0 {
+		eachSet(func(set int) { f.VMOVUPS(sums[set].tie, f.slot(set, slotTie)) })
+	}
 }
 
-// improve solves for the scale and offset of least squared error for the levels of a trial, and keeps them where they
-// are better.
-func (f *affineFit) improve(inverse reg.Register, sums [3]reg.VecVirtual) {
-	l, ll, lx := sums[0], sums[1], sums[2]
-	sumW, sumX := f.get(slot(f.fit, slotSumW)), f.get(slot(f.fit, slotSumX))
+// errors sets e to the weighted errors of scale·level + offset.
+func (f *affineFit) errors(label string) {
+	sums := f.zeros(2)
+	f.e = [2]reg.VecVirtual(sums)
+	f.elements(label, f.n, 0, func(at [2]operand.Mem) {
+		eachSet(func(set int) {
+			d := f.binary(f.VMULPS, at[set].Offset(levelsAt), f.scale[set])
+			f.VADDPS(f.offset[set], d, d)
+			f.VSUBPS(at[set], d, d)
+			if f.absolute {
+				f.VANDPS(f.bits(0x7fffffff), d, d)
+			} else {
+				f.VMULPS(d, d, d)
+			}
+			f.VMULPS(at[set].Offset(weightsAt), d, d)
+			f.VADDPS(d, sums[set], sums[set])
+		})
+	})
+}
+
+// solve sets scale and offset to those of least squared error for the levels of a trial.
+func (f *affineFit) solve(set int, sums affineSums) {
+	l, ll, lx := sums.l, sums.ll, sums.lx
+	sumW, sumX := f.get(f.slot(set, slotSumW)), f.get(f.slot(set, slotSumX))
 	det := f.binary(f.VSUBPS, f.binary(f.VMULPS, l, l), f.binary(f.VMULPS, ll, sumW))
-	ok := f.compare(det, isGreater, f.number(0))
+	f.ok[set] = f.compare(det, isGreater, f.number(0))
 	scale := f.binary(f.VSUBPS, f.binary(f.VMULPS, l, sumX), f.binary(f.VMULPS, lx, sumW))
 	f.VDIVPS(det, scale, scale)
 	offset := f.binary(f.VSUBPS, f.binary(f.VMULPS, lx, l), f.binary(f.VMULPS, sumX, ll))
 	f.VDIVPS(det, offset, offset)
 	positive := f.compare(offset, isGreater, f.number(0))
 	bits := f.bitsOf(positive)
+	below := fmt.Sprintf("below%d", set)
 	f.TESTL(bits, bits)
-	f.JZ(operand.LabelRef("below"))
+	f.JZ(operand.LabelRef(below))
 	f.choose(positive, f.binary(f.VDIVPS, ll, lx), scale)
 	f.choose(positive, f.constant(0), offset)
-	f.Label("below")
-	e := f.error("trial_error", scale, offset)
-	better := f.both(f.compare(e, isLess, slot(f.fit, slotSmallest)), ok)
-	f.chooseAt(better, e, slot(f.fit, slotSmallest))
-	f.chooseAt(better, scale, slot(f.fit, slotScale))
-	f.chooseAt(better, inverse, slot(f.fit, slotInverse))
-	f.chooseAt(better, f.get(slot(f.fit, slotOrigin)), slot(f.fit, slotInverseOrigin))
-	f.chooseAt(better, offset, slot(f.fit, slotOrigin))
+	f.Label(below)
+	f.scale[set], f.offset[set] = scale, offset
+}
+
+// improve keeps what is better.
+func (f *affineFit) improve(set int) {
+	better := f.gen.both(f.compare(f.e[set], isLess, f.slot(set, slotSmallest)), f.ok[set])
+	if f.entries > 0 {
+		better = f.gen.both(better, f.active(set))
+	}
+	f.chooseAt(better, f.e[set], f.slot(set, slotSmallest))
+	f.chooseAt(better, f.scale[set], f.slot(set, slotScale))
+	f.chooseAt(better, f.get(f.slot(set, slotTrialInverse)), f.slot(set, slotInverse))
+	f.chooseAt(better, f.get(f.slot(set, slotOrigin)), f.slot(set, slotInverseOrigin))
+	f.chooseAt(better, f.offset[set], f.slot(set, slotOrigin))
+	if f.entries > 0 {
+		f.pass(set, better)
+	}
+}
+
+// active is the groups that are not done.
+func (f *affineFit) active(set int) reg.Register {
+	count := f.vec()
+	f.VPBROADCASTD(f.address(f.Param("trials")), count)
+	if f.lanes == 16 {
+		m := f.K()
+		f.VPCMPD(operand.Imm(isGreater), f.slot(set, slotTrial), count, m)
+		return m
+	}
+	f.VPCMPGTD(f.slot(set, slotTrial), count, count)
+	return count
+}
+
+// pass goes past the trial, and past those at which no level changes if it was no better. Margins see to it that this
+// is certain: v and the numerators are rounded, by less than 2⁻²⁰.
+func (f *affineFit) pass(set int, better reg.Register) {
+	tie, step := f.get(f.slot(set, slotTie)), f.vec()
+	until, numerator := f.binary(f.VDIVPS, tie, f.constant(1-1.0/(1<<16))), f.get(f.slot(set, slotNumerator))
+	f.VSUBPS(f.number(1), until, until)
+	f.VMULPS(numerator, until, until)
+	f.VBROADCASTSS(f.address(f.Param("step")), step)
+	f.VDIVPS(step, until, until)
+	f.VSUBPS(f.number(1.0/(1<<8)), until, until)
+	f.VMAXPS(f.number(0), until, until)
+	f.VMINPS(f.number(64), until, until)
+	f.choose(better, f.constant(0), until)
+	count := f.vec()
+	f.VCVTTPS2DQ(until, count)
+	f.integers(f.VPADDD, f.bits(1), count)
+	f.integers(f.VPADDD, f.slot(set, slotTrial), count)
+	f.VMOVUPS(count, f.slot(set, slotTrial))
+}
+
+// goOn sets the zero flag if all groups are done.
+func (f *affineFit) goOn() {
+	bits := f.bitsOf(f.active(0))
+	f.ORL(f.bitsOf(f.active(1)), bits)
 }
 
 // fitSymmetric is the search for a scale without minimum.
 func fitSymmetric(g *gen, s isa) {
 	g.kernel(s, "fitSymmetric",
-		"(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
+		"(n int, x, w, wx *float32, half float32, trials int, numerators, fit *float32) (skipped uint32)",
 		"the search of Groups.FitSymmetric")
 	n, x, w, wx, fit := g.param("n"), g.param("x"), g.param("w"), g.param("wx"), g.param("fit")
 	trials, numerator := g.param("trials"), g.param("numerators")
@@ -377,7 +586,7 @@ const refineRounds = 5
 // refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays
 // as it is in those that follow.
 func refineSymmetric(g *gen, s isa) {
-	g.kernel(s, "refineSymmetric", "(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)",
+	g.kernel(s, "refineSymmetric", "(n int, x, level *float32, half float32, fit *float32) (skipped uint32)",
 		"the search of Groups.RefineSymmetric; level is set to the levels, counted from the middle")
 	n, x, level, fit := g.param("n"), g.param("x"), g.param("level"), g.param("fit")
 	half := g.splat("half")

@@ -180,10 +180,10 @@ type laneAffine struct {
 }
 
 // slotAt is where slot number i is.
-func slotAt(i int) int { return 64 * i }
+func slotAt(i int) int { return 128 * i }
 
 func (k *neon) fitAffine(name string, absolute bool) {
-	k.kernel(name, "(n int, x, w, level *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
+	k.kernel(name, "(n int, x, w, level *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)",
 		"the search of Groups.FitAffine")
 	f := laneAffine{n: k.param("n"), x: k.param("x"), w: k.param("w"), level: k.param("level"), fit: k.param("fit"),
 		absolute: absolute}
@@ -406,7 +406,7 @@ func (l levelRange) round(x v) {
 // fitSymmetric is the search for a scale without minimum.
 func (k *neon) fitSymmetric() {
 	k.kernel("fitSymmetric",
-		"(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
+		"(n int, x, w, wx *float32, half float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)",
 		"the search of Groups.FitSymmetric")
 	n, x, w, wx, fit := k.param("n"), k.param("x"), k.param("w"), k.param("wx"), k.param("fit")
 	trials, numerator := k.param("trials"), k.param("numerators")
@@ -470,7 +470,7 @@ func (k *neon) fitSymmetric() {
 // refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays
 // as it is in those that follow.
 func (k *neon) refineSymmetric() {
-	k.kernel("refineSymmetric", "(n int, x, level *float32, half float32, fit *[9][16]float32) (skipped uint32)",
+	k.kernel("refineSymmetric", "(n int, x, level *float32, half float32, fit *[14][32]float32) (skipped uint32)",
 		"the search of Groups.RefineSymmetric; level is set to the levels, counted from the middle")
 	n, x, level, fit := k.param("n"), k.param("x"), k.param("level"), k.param("fit")
 	s, levels, top, zero := k.newStrays(), k.newLevelRange(), k.vec(), k.zeros(1)[0]
@@ -624,7 +624,7 @@ func (q nearestIQ4) find(f, level v) {
 // fitIQ4 is the search for a scale of the values of IQ4.
 func (k *neon) fitIQ4() {
 	k.kernel("fitIQ4",
-		"(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
+		"(n int, x, w *float32, trials int, numerators *float32, fit *[14][32]float32) (skipped uint32)",
 		"the search of Groups.FitIQ4")
 	n, x, w, fit := k.param("n"), k.param("x"), k.param("w"), k.param("fit")
 	trials, numerator := k.param("trials"), k.param("numerators")

@@ -108,7 +108,7 @@ func (g *gen) nearestInTreeIQ4(value bool) func(f reg.VecVirtual) reg.VecVirtual
 
 // fitIQ4 is the search for a scale of the values of IQ4.
 func fitIQ4(g *gen, s isa) {
-	g.kernel(s, "fitIQ4", "(n int, x, w *float32, trials int, numerators *float32, fit *[9][16]float32) (skipped uint32)",
+	g.kernel(s, "fitIQ4", "(n int, x, w *float32, trials int, numerators, fit *float32) (skipped uint32)",
 		"the search of Groups.FitIQ4")
 	n, x, w, fit := g.param("n"), g.param("x"), g.param("w"), g.param("fit")
 	trials, numerator := g.param("trials"), g.param("numerators")
