@@ -1,6 +1,10 @@
 package quant
 
-import "github.com/peftconv/peftconv/kernels"
+import (
+	"math"
+
+	"github.com/peftconv/peftconv/kernels"
+)
 
 // The codes of the IQ1 formats stand for -1, 0 and 1, raised or lowered by 1/8 for a whole run of weights: a value is
 // one of raised or one of lowered.
@@ -58,6 +62,30 @@ type ternaryGroup struct {
 
 // sort puts the weights in order, equal ones as they come.
 func (g *ternaryGroup) sort() {
+	var keys [maxGroup]uint64 // order as the weights, then as their number
+	for i, v := range g.x {
+		if v != v {
+			g.insertionSort()
+			return
+		}
+		b := math.Float32bits(v + 0) // -0 becomes 0
+		keys[i] = uint64(b^(uint32(int32(b)>>31)|1<<31))<<8 | uint64(i)
+	}
+	network := sorting32
+	if g.n == 16 {
+		network = sorting16
+	}
+	for _, p := range network {
+		a, b := &keys[p[0]%maxGroup], &keys[p[1]%maxGroup]
+		*a, *b = min(*a, *b), max(*a, *b)
+	}
+	for i, key := range keys[:g.n] {
+		g.order[i] = uint8(key)
+	}
+}
+
+// insertionSort is sort where NaN is among the weights, which has no place in an order.
+func (g *ternaryGroup) insertionSort() {
 	for i, v := range g.x {
 		j := i
 		for ; j > 0 && g.x[g.order[j-1]] > v; j-- {
@@ -65,6 +93,25 @@ func (g *ternaryGroup) sort() {
 		}
 		g.order[j] = uint8(i)
 	}
+}
+
+// sorting16 and sorting32 are sorting networks: pairs of places, the lesser goes to the first.
+var sorting16, sorting32 = sortingNetwork(16), sortingNetwork(32)
+
+// sortingNetwork is Batcher's odd-even merge sort of n numbers, a power of two.
+func sortingNetwork(n int) (pairs [][2]uint8) {
+	for p := 1; p < n; p *= 2 {
+		for k := p; k > 0; k /= 2 {
+			for j := k % p; j+k < n; j += 2 * k {
+				for i := j; i < min(j+k, n-k); i++ {
+					if i/(2*p) == (i+k)/(2*p) {
+						pairs = append(pairs, [2]uint8{uint8(i), uint8(i + k)})
+					}
+				}
+			}
+		}
+	}
+	return pairs
 }
 
 // split gives code 0 to the first weights in order, 1 to those from first to second, 2 to the others.
