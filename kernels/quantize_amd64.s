@@ -3998,6 +3998,1436 @@ group_check:
 	VZEROUPPER
 	RET
 
+// func snapPoint8AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, memory *float32, near *uint32, lists *uint16, digits *uint16, codes *uint32) (moved uint32)
+// Requires: AVX, AVX512F, BMI, BMI2, POPCNT
+TEXT ·snapPoint8AVX512(SB), NOSPLIT, $0-84
+	MOVQ        codes+72(FP), AX
+	MOVQ        x+8(FP), DX
+	MOVQ        inverse+24(FP), BX
+	MOVQ        trials+0(FP), CX
+	VMOVUPS     c3f800000<>+0(SB), Z0
+	VMOVUPS     c3f000000<>+0(SB), Z1
+	VMOVUPS     c4b400000<>+0(SB), Z2
+	VMOVUPS     c007fffff<>+0(SB), Z3
+	VMOVUPS     c00400000<>+0(SB), Z4
+	VMOVUPS     c00400002<>+0(SB), Z5
+	VMOVUPS     c0000000f<>+0(SB), Z6
+	VPXORD      Z7, Z7, Z7
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 28(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 24(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 20(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 16(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 12(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 8(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 4(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST (DX), Z8, Z8
+	VSUBPS      Z0, Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VPANDD      Z3, Z8, Z8
+	VPMAXSD     Z4, Z8, Z8
+	VPMINSD     Z5, Z8, Z8
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z8, Z7
+	VMOVDQU32   Z7, (AX)
+	VPXORD      Z10, Z10, Z10
+	CMPQ        CX, $0x10
+	JLE         rounded
+	VMOVUPS     64(BX), Z8
+	VMULPS.BCST 28(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 24(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 20(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 16(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 12(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 8(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 4(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST (DX), Z8, Z8
+	VSUBPS      Z0, Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VPANDD      Z3, Z8, Z8
+	VPMAXSD     Z4, Z8, Z8
+	VPMINSD     Z5, Z8, Z8
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z8, Z10
+	VMOVDQU32   Z10, 64(AX)
+
+rounded:
+	VALIGND $0x01, Z7, Z10, Z0
+	VPCMPD  $0x04, Z0, Z7, K1
+	KMOVW   K1, DX
+	VALIGND $0x01, Z10, Z10, Z0
+	VPCMPD  $0x04, Z0, Z10, K1
+	KMOVW   K1, BX
+	SHLL    $0x10, BX
+	ORL     BX, DX
+	DECL    CX
+	BTSL    CX, DX
+	INCL    CX
+	NEGL    CX
+	ADDL    $0x20, CX
+	SHLXL   CX, DX, DX
+	SHRXL   CX, DX, DX
+	XORL    CX, CX
+	MOVQ    memory+40(FP), SI
+	ADDQ    $0x00003040, SI
+	XORQ    DI, DI
+	XORQ    BX, BX
+
+list:
+	TZCNTL       DX, R8
+	INCQ         R8
+	MOVL         (AX)(DI*4), R9
+	MOVQ         digits+64(FP), R11
+	MOVL         $0x33333333, R10
+	PEXTL        R10, R9, R9
+	MOVBQZX      R9, R10
+	SHRL         $0x08, R9
+	MOVWQZX      (R11)(R10*2), R10
+	MOVWQZX      (R11)(R9*2), R9
+	IMUL3Q       $0x51, R9, R9
+	ADDQ         R9, R10
+	MOVQ         near+48(FP), R9
+	MOVQ         lists+56(FP), R11
+	MOVL         (R9)(R10*4), R10
+	LEAQ         (R11)(R10*2), R11
+	MOVL         DI, (SI)
+	MOVL         R8, 4(SI)
+	MOVQ         R11, 8(SI)
+	MOVQ         $0x00000001, R11
+	SHLXQ        R8, R11, R9
+	SHLXQ        DI, R11, R11
+	SUBQ         R11, R9
+	XORQ         DI, DI
+	TESTQ        R10, R10
+	SETNE        DI
+	ADDQ         DI, BX
+	MOVQ         DI, R10
+	NEGQ         R10
+	ANDL         R10, R9
+	ORL          R9, CX
+	SHLQ         $0x04, DI
+	ADDQ         DI, SI
+	MOVQ         R8, DI
+	LEAL         -1(DX), R8
+	ANDL         R8, DX
+	JNZ          list
+	MOVL         CX, moved+80(FP)
+	TESTQ        BX, BX
+	JZ           none
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	MOVQ         x+8(FP), CX
+	MOVQ         w+16(FP), DX
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (CX), Z1
+	VADDPS       Z0, Z11, Z11
+	VMULPS       Z1, Z0, Z2
+	VFMADD231PS  Z2, Z1, Z12
+	VMULPS       twiceLevels0of2<>+0(SB), Z2, Z2
+	VMULPS       squareLevels0of2<>+0(SB), Z0, Z0
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 4(CX), Z3
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z3, Z1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VFMADD231PS  twiceLevels1of2<>+0(SB), Z4, Z2
+	VFMADD231PS  squareLevels1of2<>+0(SB), Z1, Z0
+	VBROADCASTSS 8(DX), Z1
+	VBROADCASTSS 8(CX), Z3
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z3, Z1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VMULPS       twiceLevels0of2<>+0(SB), Z4, Z4
+	VMULPS       squareLevels0of2<>+0(SB), Z1, Z1
+	VBROADCASTSS 12(DX), Z3
+	VBROADCASTSS 12(CX), Z5
+	VADDPS       Z3, Z11, Z11
+	VMULPS       Z5, Z3, Z6
+	VFMADD231PS  Z6, Z5, Z12
+	VFMADD231PS  twiceLevels1of2<>+0(SB), Z6, Z4
+	VFMADD231PS  squareLevels1of2<>+0(SB), Z3, Z1
+	VBROADCASTSS 16(DX), Z3
+	VBROADCASTSS 16(CX), Z5
+	VADDPS       Z3, Z11, Z11
+	VMULPS       Z5, Z3, Z6
+	VFMADD231PS  Z6, Z5, Z12
+	VMULPS       twiceLevels0of2<>+0(SB), Z6, Z6
+	VMULPS       squareLevels0of2<>+0(SB), Z3, Z3
+	VBROADCASTSS 20(DX), Z5
+	VBROADCASTSS 20(CX), Z7
+	VADDPS       Z5, Z11, Z11
+	VMULPS       Z7, Z5, Z8
+	VFMADD231PS  Z8, Z7, Z12
+	VFMADD231PS  twiceLevels1of2<>+0(SB), Z8, Z6
+	VFMADD231PS  squareLevels1of2<>+0(SB), Z5, Z3
+	VBROADCASTSS 24(DX), Z5
+	VBROADCASTSS 24(CX), Z7
+	VADDPS       Z5, Z11, Z11
+	VMULPS       Z7, Z5, Z8
+	VFMADD231PS  Z8, Z7, Z12
+	VMULPS       twiceLevels0of2<>+0(SB), Z8, Z8
+	VMULPS       squareLevels0of2<>+0(SB), Z5, Z5
+	VBROADCASTSS 28(DX), Z7
+	VBROADCASTSS 28(CX), Z9
+	VADDPS       Z7, Z11, Z11
+	VMULPS       Z9, Z7, Z10
+	VFMADD231PS  Z10, Z9, Z12
+	VFMADD231PS  twiceLevels1of2<>+0(SB), Z10, Z8
+	VFMADD231PS  squareLevels1of2<>+0(SB), Z7, Z5
+	MOVQ         memory+40(FP), CX
+	LEAQ         12352(CX), DX
+
+run:
+	MOVL          (DX), SI
+	MOVL          4(DX), DI
+	MOVQ          8(DX), R8
+	ADDQ          $0x10, DX
+	MOVQ          $0x00000001, R10
+	SHLXQ         DI, R10, R9
+	SHLXQ         SI, R10, R10
+	SUBQ          R10, R9
+	KMOVW         R9, K1
+	SHRL          $0x10, R9
+	KMOVW         R9, K2
+	MOVQ          scale+32(FP), R9
+	MOVQ          inverse+24(FP), R10
+	VBROADCASTSS  (R9)(SI*4), Z7
+	VBROADCASTSS  -4(R9)(DI*4), Z9
+	VMULPS        c41c80000<>+0(SB), Z7, Z10
+	VMULPS        Z11, Z10, Z10
+	VBROADCASTSS  -4(R10)(DI*4), Z15
+	VMULPS        Z12, Z15, Z15
+	VADDPS        Z15, Z10, Z10
+	VMULPS        c37800000<>+0(SB), Z10, Z10
+	VMULPS        Z9, Z10, Z15
+	VCMPPS        $0x0e, c0d800000<>+0(SB), Z10, K3
+	KMOVW         K3, K3
+	VCMPPS        $0x0e, c0d800000<>+0(SB), Z15, K4
+	KANDW         K3, K4, K3
+	VCMPPS        $0x01, c71800000<>+0(SB), Z10, K4
+	KANDW         K3, K4, K3
+	MOVWQZX       -2(R8), SI
+	XORQ          DI, DI
+	CMPQ          SI, $0x10
+	JG            long
+	VPMOVZXWD     (R8)(DI*2), Z15
+	VPERMPS       Z0, Z15, Z16
+	VPERMPS       Z2, Z15, Z17
+	VPSRLD        $0x04, Z15, Z15
+	VPERMPS       Z1, Z15, Z18
+	VADDPS        Z18, Z16, Z16
+	VPERMPS       Z4, Z15, Z18
+	VADDPS        Z18, Z17, Z17
+	VPSRLD        $0x04, Z15, Z15
+	VPERMPS       Z3, Z15, Z18
+	VADDPS        Z18, Z16, Z16
+	VPERMPS       Z6, Z15, Z18
+	VADDPS        Z18, Z17, Z17
+	VPSRLD        $0x04, Z15, Z15
+	VPERMPS       Z5, Z15, Z18
+	VADDPS        Z18, Z16, Z16
+	VPERMPS       Z8, Z15, Z15
+	VADDPS        Z15, Z17, Z17
+	VMULPS        Z16, Z7, Z7
+	VSUBPS        Z17, Z7, Z7
+	VMULPS        Z16, Z9, Z9
+	VSUBPS        Z17, Z9, Z9
+	VADDPS        Z9, Z7, Z15
+	VSHUFF64X2    $0x4e, Z15, Z15, Z17
+	VMINPS        Z17, Z15, Z16
+	VSHUFF64X2    $0xb1, Z16, Z16, Z17
+	VMINPS        Z17, Z16, Z16
+	VPERMILPS     $0x4e, Z16, Z17
+	VMINPS        Z17, Z16, Z16
+	VPERMILPS     $0xb1, Z16, Z17
+	VMINPS        Z17, Z16, Z16
+	VCMPPS        $0x00, Z16, Z15, K4
+	VCOMPRESSPS.Z Z7, K4, Z15
+	VBROADCASTSS  X15, Z15
+	VADDPS        Z10, Z15, Z15
+	VCOMPRESSPS.Z Z9, K4, Z16
+	VBROADCASTSS  X16, Z16
+	VADDPS        Z10, Z16, Z16
+	XORQ          R9, R9
+	VCMPPS        $0x0e, Z15, Z7, K4
+	VCMPPS        $0x0e, Z16, Z9, K5
+	KANDW         K4, K5, K4
+	KANDW         K4, K3, K3
+	KNOTW         K3, K3
+	KMOVW         K3, R10
+	MOVQ          SI, R11
+	SUBQ          DI, R11
+	BZHIL         R11, R10, R10
+	KMOVW         R10, K3
+	VPMOVZXWD     (R8)(DI*2), Z7
+	VPCOMPRESSD.Z Z7, K3, Z7
+	VMOVDQU32     Z7, 8192(CX)(R9*4)
+	POPCNTL       R10, R10
+	ADDQ          R10, R9
+	JMP           kept
+
+long:
+	VMOVUPS c7f7fffff<>+0(SB), Z15
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+
+far:
+	VPMOVZXWD     (R8)(DI*2), Z16
+	VPERMPS       Z0, Z16, Z17
+	VPERMPS       Z2, Z16, Z18
+	VPSRLD        $0x04, Z16, Z16
+	VPERMPS       Z1, Z16, Z19
+	VADDPS        Z19, Z17, Z17
+	VPERMPS       Z4, Z16, Z19
+	VADDPS        Z19, Z18, Z18
+	VPSRLD        $0x04, Z16, Z16
+	VPERMPS       Z3, Z16, Z19
+	VADDPS        Z19, Z17, Z17
+	VPERMPS       Z6, Z16, Z19
+	VADDPS        Z19, Z18, Z18
+	VPSRLD        $0x04, Z16, Z16
+	VPERMPS       Z5, Z16, Z19
+	VADDPS        Z19, Z17, Z17
+	VPERMPS       Z8, Z16, Z16
+	VADDPS        Z16, Z18, Z18
+	VMULPS        Z17, Z7, Z16
+	VSUBPS        Z18, Z16, Z16
+	VMULPS        Z17, Z9, Z17
+	VSUBPS        Z18, Z17, Z17
+	VADDPS        Z17, Z16, Z18
+	VMOVUPS       Z16, (CX)(DI*4)
+	VMOVUPS       Z17, 4096(CX)(DI*4)
+	VCMPPS        $0x01, Z15, Z18, K4
+	VMINPS        Z15, Z18, Z15
+	VMOVAPS       Z16, K4, Z13
+	VMOVAPS       Z17, K4, Z14
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
+	JLT           far
+	VSHUFF64X2    $0x4e, Z15, Z15, Z9
+	VMINPS        Z9, Z15, Z7
+	VSHUFF64X2    $0xb1, Z7, Z7, Z9
+	VMINPS        Z9, Z7, Z7
+	VPERMILPS     $0x4e, Z7, Z9
+	VMINPS        Z9, Z7, Z7
+	VPERMILPS     $0xb1, Z7, Z9
+	VMINPS        Z9, Z7, Z7
+	VCMPPS        $0x00, Z7, Z15, K4
+	VCOMPRESSPS.Z Z13, K4, Z7
+	VBROADCASTSS  X7, Z7
+	VADDPS        Z10, Z7, Z7
+	VCOMPRESSPS.Z Z14, K4, Z9
+	VBROADCASTSS  X9, Z9
+	VADDPS        Z10, Z9, Z9
+	XORQ          DI, DI
+	XORQ          R9, R9
+
+keep:
+	VMOVUPS       (CX)(DI*4), Z10
+	VMOVUPS       4096(CX)(DI*4), Z15
+	VCMPPS        $0x0e, Z7, Z10, K4
+	VCMPPS        $0x0e, Z9, Z15, K5
+	KANDW         K4, K5, K4
+	KANDW         K4, K3, K4
+	KNOTW         K4, K4
+	KMOVW         K4, R10
+	MOVQ          SI, R11
+	SUBQ          DI, R11
+	BZHIL         R11, R10, R10
+	KMOVW         R10, K4
+	VPMOVZXWD     (R8)(DI*2), Z10
+	VPCOMPRESSD.Z Z10, K4, Z10
+	VMOVDQU32     Z10, 8192(CX)(R9*4)
+	POPCNTL       R10, R10
+	ADDQ          R10, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
+	JLT           keep
+
+kept:
+	CMPQ         R9, $0x01
+	JNE          several
+	MOVL         8192(CX), SI
+	MOVL         $0x33333333, DI
+	PDEPL        DI, SI, SI
+	VPBROADCASTD SI, Z7
+	VMOVDQU32    Z7, K1, (AX)
+	VMOVDQU32    Z7, K2, 64(AX)
+
+next:
+	DECQ BX
+	JNZ  run
+
+none:
+	VZEROUPPER
+	RET
+
+several:
+	KMOVW        K1, SI
+	TESTL        SI, SI
+	JZ           done0
+	MOVQ         x+8(FP), SI
+	MOVQ         w+16(FP), DI
+	MOVQ         scale+32(FP), R8
+	VMOVUPS      (R8), Z7
+	VMOVUPS      oddValues<>+0(SB), Z9
+	VMOVUPS      c7f7fffff<>+0(SB), Z10
+	MOVL         8192(CX), R8
+	MOVL         $0x33333333, R10
+	PDEPL        R10, R8, R8
+	VPBROADCASTD R8, Z15
+	XORQ         R8, R8
+
+candidate0:
+	MOVL         8192(CX)(R8*4), R10
+	MOVL         $0x33333333, R11
+	PDEPL        R11, R10, R10
+	VPBROADCASTD R10, Z16
+	VMOVDQA32    Z16, Z18
+	VPERMPS      Z9, Z18, Z17
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z17, Z17
+	VSUBPS.BCST  (SI), Z17, Z17
+	VMULPS.BCST  (DI), Z17, Z19
+	VMULPS       Z17, Z19, Z19
+	VMOVAPS      Z19, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  4(SI), Z19, Z19
+	VMULPS.BCST  4(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  8(SI), Z19, Z19
+	VMULPS.BCST  8(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  12(SI), Z19, Z19
+	VMULPS.BCST  12(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  16(SI), Z19, Z19
+	VMULPS.BCST  16(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  20(SI), Z19, Z19
+	VMULPS.BCST  20(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  24(SI), Z19, Z19
+	VMULPS.BCST  24(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z18
+	VMULPS       Z7, Z18, Z18
+	VSUBPS.BCST  28(SI), Z18, Z18
+	VMULPS.BCST  28(DI), Z18, Z19
+	VMULPS       Z18, Z19, Z19
+	VADDPS       Z19, Z17, Z17
+	VCMPPS       $0x01, Z10, Z17, K3
+	VMINPS       Z10, Z17, Z10
+	VMOVAPS      Z16, K3, Z15
+	INCQ         R8
+	CMPQ         R8, R9
+	JLT          candidate0
+	VMOVDQU32    Z15, K1, (AX)
+
+done0:
+	KMOVW        K2, SI
+	TESTL        SI, SI
+	JZ           done1
+	MOVQ         x+8(FP), SI
+	MOVQ         w+16(FP), DI
+	MOVQ         scale+32(FP), R8
+	VMOVUPS      64(R8), Z7
+	VMOVUPS      oddValues<>+0(SB), Z9
+	VMOVUPS      c7f7fffff<>+0(SB), Z10
+	MOVL         8192(CX), R8
+	MOVL         $0x33333333, R10
+	PDEPL        R10, R8, R8
+	VPBROADCASTD R8, Z15
+	XORQ         R8, R8
+
+candidate1:
+	MOVL         8192(CX)(R8*4), R10
+	MOVL         $0x33333333, R11
+	PDEPL        R11, R10, R10
+	VPBROADCASTD R10, Z16
+	VMOVDQA32    Z16, Z18
+	VPERMPS      Z9, Z18, Z17
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z17, Z17
+	VSUBPS.BCST  (SI), Z17, Z17
+	VMULPS.BCST  (DI), Z17, Z19
+	VMULPS       Z17, Z19, Z19
+	VMOVAPS      Z19, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  4(SI), Z19, Z19
+	VMULPS.BCST  4(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  8(SI), Z19, Z19
+	VMULPS.BCST  8(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  12(SI), Z19, Z19
+	VMULPS.BCST  12(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  16(SI), Z19, Z19
+	VMULPS.BCST  16(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  20(SI), Z19, Z19
+	VMULPS.BCST  20(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  24(SI), Z19, Z19
+	VMULPS.BCST  24(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z18
+	VMULPS       Z7, Z18, Z18
+	VSUBPS.BCST  28(SI), Z18, Z18
+	VMULPS.BCST  28(DI), Z18, Z19
+	VMULPS       Z18, Z19, Z19
+	VADDPS       Z19, Z17, Z17
+	VCMPPS       $0x01, Z10, Z17, K1
+	VMINPS       Z10, Z17, Z10
+	VMOVAPS      Z16, K1, Z15
+	INCQ         R8
+	CMPQ         R8, R9
+	JLT          candidate1
+	VMOVDQU32    Z15, K2, 64(AX)
+
+done1:
+	JMP next
+
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+DATA c3f000000<>+4(SB)/4, $0x3f000000
+DATA c3f000000<>+8(SB)/4, $0x3f000000
+DATA c3f000000<>+12(SB)/4, $0x3f000000
+DATA c3f000000<>+16(SB)/4, $0x3f000000
+DATA c3f000000<>+20(SB)/4, $0x3f000000
+DATA c3f000000<>+24(SB)/4, $0x3f000000
+DATA c3f000000<>+28(SB)/4, $0x3f000000
+DATA c3f000000<>+32(SB)/4, $0x3f000000
+DATA c3f000000<>+36(SB)/4, $0x3f000000
+DATA c3f000000<>+40(SB)/4, $0x3f000000
+DATA c3f000000<>+44(SB)/4, $0x3f000000
+DATA c3f000000<>+48(SB)/4, $0x3f000000
+DATA c3f000000<>+52(SB)/4, $0x3f000000
+DATA c3f000000<>+56(SB)/4, $0x3f000000
+DATA c3f000000<>+60(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $64
+
+DATA c00400002<>+0(SB)/4, $0x00400002
+DATA c00400002<>+4(SB)/4, $0x00400002
+DATA c00400002<>+8(SB)/4, $0x00400002
+DATA c00400002<>+12(SB)/4, $0x00400002
+DATA c00400002<>+16(SB)/4, $0x00400002
+DATA c00400002<>+20(SB)/4, $0x00400002
+DATA c00400002<>+24(SB)/4, $0x00400002
+DATA c00400002<>+28(SB)/4, $0x00400002
+DATA c00400002<>+32(SB)/4, $0x00400002
+DATA c00400002<>+36(SB)/4, $0x00400002
+DATA c00400002<>+40(SB)/4, $0x00400002
+DATA c00400002<>+44(SB)/4, $0x00400002
+DATA c00400002<>+48(SB)/4, $0x00400002
+DATA c00400002<>+52(SB)/4, $0x00400002
+DATA c00400002<>+56(SB)/4, $0x00400002
+DATA c00400002<>+60(SB)/4, $0x00400002
+GLOBL c00400002<>(SB), RODATA|NOPTR, $64
+
+DATA c0000000f<>+0(SB)/4, $0x0000000f
+DATA c0000000f<>+4(SB)/4, $0x0000000f
+DATA c0000000f<>+8(SB)/4, $0x0000000f
+DATA c0000000f<>+12(SB)/4, $0x0000000f
+DATA c0000000f<>+16(SB)/4, $0x0000000f
+DATA c0000000f<>+20(SB)/4, $0x0000000f
+DATA c0000000f<>+24(SB)/4, $0x0000000f
+DATA c0000000f<>+28(SB)/4, $0x0000000f
+DATA c0000000f<>+32(SB)/4, $0x0000000f
+DATA c0000000f<>+36(SB)/4, $0x0000000f
+DATA c0000000f<>+40(SB)/4, $0x0000000f
+DATA c0000000f<>+44(SB)/4, $0x0000000f
+DATA c0000000f<>+48(SB)/4, $0x0000000f
+DATA c0000000f<>+52(SB)/4, $0x0000000f
+DATA c0000000f<>+56(SB)/4, $0x0000000f
+DATA c0000000f<>+60(SB)/4, $0x0000000f
+GLOBL c0000000f<>(SB), RODATA|NOPTR, $64
+
+DATA twiceLevels0of2<>+0(SB)/4, $0x40000000
+DATA twiceLevels0of2<>+4(SB)/4, $0x40c00000
+DATA twiceLevels0of2<>+8(SB)/4, $0x41200000
+DATA twiceLevels0of2<>+12(SB)/4, $0x41600000
+DATA twiceLevels0of2<>+16(SB)/4, $0x40000000
+DATA twiceLevels0of2<>+20(SB)/4, $0x40c00000
+DATA twiceLevels0of2<>+24(SB)/4, $0x41200000
+DATA twiceLevels0of2<>+28(SB)/4, $0x41600000
+DATA twiceLevels0of2<>+32(SB)/4, $0x40000000
+DATA twiceLevels0of2<>+36(SB)/4, $0x40c00000
+DATA twiceLevels0of2<>+40(SB)/4, $0x41200000
+DATA twiceLevels0of2<>+44(SB)/4, $0x41600000
+DATA twiceLevels0of2<>+48(SB)/4, $0x40000000
+DATA twiceLevels0of2<>+52(SB)/4, $0x40c00000
+DATA twiceLevels0of2<>+56(SB)/4, $0x41200000
+DATA twiceLevels0of2<>+60(SB)/4, $0x41600000
+GLOBL twiceLevels0of2<>(SB), RODATA|NOPTR, $64
+
+DATA twiceLevels1of2<>+0(SB)/4, $0x40000000
+DATA twiceLevels1of2<>+4(SB)/4, $0x40000000
+DATA twiceLevels1of2<>+8(SB)/4, $0x40000000
+DATA twiceLevels1of2<>+12(SB)/4, $0x40000000
+DATA twiceLevels1of2<>+16(SB)/4, $0x40c00000
+DATA twiceLevels1of2<>+20(SB)/4, $0x40c00000
+DATA twiceLevels1of2<>+24(SB)/4, $0x40c00000
+DATA twiceLevels1of2<>+28(SB)/4, $0x40c00000
+DATA twiceLevels1of2<>+32(SB)/4, $0x41200000
+DATA twiceLevels1of2<>+36(SB)/4, $0x41200000
+DATA twiceLevels1of2<>+40(SB)/4, $0x41200000
+DATA twiceLevels1of2<>+44(SB)/4, $0x41200000
+DATA twiceLevels1of2<>+48(SB)/4, $0x41600000
+DATA twiceLevels1of2<>+52(SB)/4, $0x41600000
+DATA twiceLevels1of2<>+56(SB)/4, $0x41600000
+DATA twiceLevels1of2<>+60(SB)/4, $0x41600000
+GLOBL twiceLevels1of2<>(SB), RODATA|NOPTR, $64
+
+DATA squareLevels0of2<>+0(SB)/4, $0x3f800000
+DATA squareLevels0of2<>+4(SB)/4, $0x41100000
+DATA squareLevels0of2<>+8(SB)/4, $0x41c80000
+DATA squareLevels0of2<>+12(SB)/4, $0x42440000
+DATA squareLevels0of2<>+16(SB)/4, $0x3f800000
+DATA squareLevels0of2<>+20(SB)/4, $0x41100000
+DATA squareLevels0of2<>+24(SB)/4, $0x41c80000
+DATA squareLevels0of2<>+28(SB)/4, $0x42440000
+DATA squareLevels0of2<>+32(SB)/4, $0x3f800000
+DATA squareLevels0of2<>+36(SB)/4, $0x41100000
+DATA squareLevels0of2<>+40(SB)/4, $0x41c80000
+DATA squareLevels0of2<>+44(SB)/4, $0x42440000
+DATA squareLevels0of2<>+48(SB)/4, $0x3f800000
+DATA squareLevels0of2<>+52(SB)/4, $0x41100000
+DATA squareLevels0of2<>+56(SB)/4, $0x41c80000
+DATA squareLevels0of2<>+60(SB)/4, $0x42440000
+GLOBL squareLevels0of2<>(SB), RODATA|NOPTR, $64
+
+DATA squareLevels1of2<>+0(SB)/4, $0x3f800000
+DATA squareLevels1of2<>+4(SB)/4, $0x3f800000
+DATA squareLevels1of2<>+8(SB)/4, $0x3f800000
+DATA squareLevels1of2<>+12(SB)/4, $0x3f800000
+DATA squareLevels1of2<>+16(SB)/4, $0x41100000
+DATA squareLevels1of2<>+20(SB)/4, $0x41100000
+DATA squareLevels1of2<>+24(SB)/4, $0x41100000
+DATA squareLevels1of2<>+28(SB)/4, $0x41100000
+DATA squareLevels1of2<>+32(SB)/4, $0x41c80000
+DATA squareLevels1of2<>+36(SB)/4, $0x41c80000
+DATA squareLevels1of2<>+40(SB)/4, $0x41c80000
+DATA squareLevels1of2<>+44(SB)/4, $0x41c80000
+DATA squareLevels1of2<>+48(SB)/4, $0x42440000
+DATA squareLevels1of2<>+52(SB)/4, $0x42440000
+DATA squareLevels1of2<>+56(SB)/4, $0x42440000
+DATA squareLevels1of2<>+60(SB)/4, $0x42440000
+GLOBL squareLevels1of2<>(SB), RODATA|NOPTR, $64
+
+DATA c41c80000<>+0(SB)/4, $0x41c80000
+DATA c41c80000<>+4(SB)/4, $0x41c80000
+DATA c41c80000<>+8(SB)/4, $0x41c80000
+DATA c41c80000<>+12(SB)/4, $0x41c80000
+DATA c41c80000<>+16(SB)/4, $0x41c80000
+DATA c41c80000<>+20(SB)/4, $0x41c80000
+DATA c41c80000<>+24(SB)/4, $0x41c80000
+DATA c41c80000<>+28(SB)/4, $0x41c80000
+DATA c41c80000<>+32(SB)/4, $0x41c80000
+DATA c41c80000<>+36(SB)/4, $0x41c80000
+DATA c41c80000<>+40(SB)/4, $0x41c80000
+DATA c41c80000<>+44(SB)/4, $0x41c80000
+DATA c41c80000<>+48(SB)/4, $0x41c80000
+DATA c41c80000<>+52(SB)/4, $0x41c80000
+DATA c41c80000<>+56(SB)/4, $0x41c80000
+DATA c41c80000<>+60(SB)/4, $0x41c80000
+GLOBL c41c80000<>(SB), RODATA|NOPTR, $64
+
+DATA c37800000<>+0(SB)/4, $0x37800000
+DATA c37800000<>+4(SB)/4, $0x37800000
+DATA c37800000<>+8(SB)/4, $0x37800000
+DATA c37800000<>+12(SB)/4, $0x37800000
+DATA c37800000<>+16(SB)/4, $0x37800000
+DATA c37800000<>+20(SB)/4, $0x37800000
+DATA c37800000<>+24(SB)/4, $0x37800000
+DATA c37800000<>+28(SB)/4, $0x37800000
+DATA c37800000<>+32(SB)/4, $0x37800000
+DATA c37800000<>+36(SB)/4, $0x37800000
+DATA c37800000<>+40(SB)/4, $0x37800000
+DATA c37800000<>+44(SB)/4, $0x37800000
+DATA c37800000<>+48(SB)/4, $0x37800000
+DATA c37800000<>+52(SB)/4, $0x37800000
+DATA c37800000<>+56(SB)/4, $0x37800000
+DATA c37800000<>+60(SB)/4, $0x37800000
+GLOBL c37800000<>(SB), RODATA|NOPTR, $64
+
+DATA c0d800000<>+0(SB)/4, $0x0d800000
+DATA c0d800000<>+4(SB)/4, $0x0d800000
+DATA c0d800000<>+8(SB)/4, $0x0d800000
+DATA c0d800000<>+12(SB)/4, $0x0d800000
+DATA c0d800000<>+16(SB)/4, $0x0d800000
+DATA c0d800000<>+20(SB)/4, $0x0d800000
+DATA c0d800000<>+24(SB)/4, $0x0d800000
+DATA c0d800000<>+28(SB)/4, $0x0d800000
+DATA c0d800000<>+32(SB)/4, $0x0d800000
+DATA c0d800000<>+36(SB)/4, $0x0d800000
+DATA c0d800000<>+40(SB)/4, $0x0d800000
+DATA c0d800000<>+44(SB)/4, $0x0d800000
+DATA c0d800000<>+48(SB)/4, $0x0d800000
+DATA c0d800000<>+52(SB)/4, $0x0d800000
+DATA c0d800000<>+56(SB)/4, $0x0d800000
+DATA c0d800000<>+60(SB)/4, $0x0d800000
+GLOBL c0d800000<>(SB), RODATA|NOPTR, $64
+
+DATA c71800000<>+0(SB)/4, $0x71800000
+DATA c71800000<>+4(SB)/4, $0x71800000
+DATA c71800000<>+8(SB)/4, $0x71800000
+DATA c71800000<>+12(SB)/4, $0x71800000
+DATA c71800000<>+16(SB)/4, $0x71800000
+DATA c71800000<>+20(SB)/4, $0x71800000
+DATA c71800000<>+24(SB)/4, $0x71800000
+DATA c71800000<>+28(SB)/4, $0x71800000
+DATA c71800000<>+32(SB)/4, $0x71800000
+DATA c71800000<>+36(SB)/4, $0x71800000
+DATA c71800000<>+40(SB)/4, $0x71800000
+DATA c71800000<>+44(SB)/4, $0x71800000
+DATA c71800000<>+48(SB)/4, $0x71800000
+DATA c71800000<>+52(SB)/4, $0x71800000
+DATA c71800000<>+56(SB)/4, $0x71800000
+DATA c71800000<>+60(SB)/4, $0x71800000
+GLOBL c71800000<>(SB), RODATA|NOPTR, $64
+
+DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+32(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+36(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+40(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+44(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+48(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+52(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+56(SB)/4, $0x7f7fffff
+DATA c7f7fffff<>+60(SB)/4, $0x7f7fffff
+GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $64
+
+DATA oddValues<>+0(SB)/4, $0x3f800000
+DATA oddValues<>+4(SB)/4, $0x40400000
+DATA oddValues<>+8(SB)/4, $0x40a00000
+DATA oddValues<>+12(SB)/4, $0x40e00000
+DATA oddValues<>+16(SB)/4, $0x41100000
+DATA oddValues<>+20(SB)/4, $0x41300000
+DATA oddValues<>+24(SB)/4, $0x41500000
+DATA oddValues<>+28(SB)/4, $0x41700000
+DATA oddValues<>+32(SB)/4, $0x41880000
+DATA oddValues<>+36(SB)/4, $0x41980000
+DATA oddValues<>+40(SB)/4, $0x41a80000
+DATA oddValues<>+44(SB)/4, $0x41b80000
+DATA oddValues<>+48(SB)/4, $0x41c80000
+DATA oddValues<>+52(SB)/4, $0x41d80000
+DATA oddValues<>+56(SB)/4, $0x41e80000
+DATA oddValues<>+60(SB)/4, $0x41f80000
+GLOBL oddValues<>(SB), RODATA|NOPTR, $64
+
+// func snapPoint4AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, memory *float32, near *uint32, lists *uint16, digits *uint16, codes *uint32) (moved uint32)
+// Requires: AVX, AVX512F, BMI, BMI2, POPCNT
+TEXT ·snapPoint4AVX512(SB), NOSPLIT, $0-84
+	MOVQ        codes+72(FP), AX
+	MOVQ        x+8(FP), DX
+	MOVQ        inverse+24(FP), BX
+	MOVQ        trials+0(FP), CX
+	VMOVUPS     c3f800000<>+0(SB), Z0
+	VMOVUPS     c3f000000<>+0(SB), Z1
+	VMOVUPS     c4b400000<>+0(SB), Z2
+	VMOVUPS     c007fffff<>+0(SB), Z3
+	VMOVUPS     c00400000<>+0(SB), Z4
+	VMOVUPS     c00400007<>+0(SB), Z5
+	VMOVUPS     c0000000f<>+0(SB), Z6
+	VPXORD      Z7, Z7, Z7
+	VMOVUPS     (BX), Z8
+	VMULPS.BCST 12(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 8(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST 4(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z9, Z7
+	VMULPS.BCST (DX), Z8, Z8
+	VSUBPS      Z0, Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VPANDD      Z3, Z8, Z8
+	VPMAXSD     Z4, Z8, Z8
+	VPMINSD     Z5, Z8, Z8
+	VPSLLD      $0x04, Z7, Z7
+	VPTERNLOGD  $0xf8, Z6, Z8, Z7
+	VMOVDQU32   Z7, (AX)
+	VPXORD      Z10, Z10, Z10
+	CMPQ        CX, $0x10
+	JLE         rounded
+	VMOVUPS     64(BX), Z8
+	VMULPS.BCST 12(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 8(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST 4(DX), Z8, Z9
+	VSUBPS      Z0, Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VADDPS      Z2, Z9, Z9
+	VPANDD      Z3, Z9, Z9
+	VPMAXSD     Z4, Z9, Z9
+	VPMINSD     Z5, Z9, Z9
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z9, Z10
+	VMULPS.BCST (DX), Z8, Z8
+	VSUBPS      Z0, Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VADDPS      Z2, Z8, Z8
+	VPANDD      Z3, Z8, Z8
+	VPMAXSD     Z4, Z8, Z8
+	VPMINSD     Z5, Z8, Z8
+	VPSLLD      $0x04, Z10, Z10
+	VPTERNLOGD  $0xf8, Z6, Z8, Z10
+	VMOVDQU32   Z10, 64(AX)
+
+rounded:
+	VALIGND $0x01, Z7, Z10, Z0
+	VPCMPD  $0x04, Z0, Z7, K1
+	KMOVW   K1, DX
+	VALIGND $0x01, Z10, Z10, Z0
+	VPCMPD  $0x04, Z0, Z10, K1
+	KMOVW   K1, BX
+	SHLL    $0x10, BX
+	ORL     BX, DX
+	DECL    CX
+	BTSL    CX, DX
+	INCL    CX
+	NEGL    CX
+	ADDL    $0x20, CX
+	SHLXL   CX, DX, DX
+	SHRXL   CX, DX, DX
+	XORL    CX, CX
+	MOVQ    memory+40(FP), SI
+	ADDQ    $0x00003040, SI
+	XORQ    DI, DI
+	XORQ    BX, BX
+
+list:
+	TZCNTL       DX, R8
+	INCQ         R8
+	MOVL         (AX)(DI*4), R9
+	MOVL         $0x00007777, R10
+	PEXTL        R10, R9, R9
+	MOVQ         near+48(FP), R10
+	MOVQ         lists+56(FP), R11
+	MOVL         (R10)(R9*4), R9
+	LEAQ         (R11)(R9*2), R11
+	MOVL         DI, (SI)
+	MOVL         R8, 4(SI)
+	MOVQ         R11, 8(SI)
+	MOVQ         $0x00000001, R11
+	SHLXQ        R8, R11, R10
+	SHLXQ        DI, R11, R11
+	SUBQ         R11, R10
+	XORQ         DI, DI
+	TESTQ        R9, R9
+	SETNE        DI
+	ADDQ         DI, BX
+	MOVQ         DI, R9
+	NEGQ         R9
+	ANDL         R9, R10
+	ORL          R10, CX
+	SHLQ         $0x04, DI
+	ADDQ         DI, SI
+	MOVQ         R8, DI
+	LEAL         -1(DX), R8
+	ANDL         R8, DX
+	JNZ          list
+	MOVL         CX, moved+80(FP)
+	TESTQ        BX, BX
+	JZ           none
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	MOVQ         x+8(FP), CX
+	MOVQ         w+16(FP), DX
+	VBROADCASTSS (DX), Z0
+	VBROADCASTSS (CX), Z1
+	VADDPS       Z0, Z11, Z11
+	VMULPS       Z1, Z0, Z2
+	VFMADD231PS  Z2, Z1, Z12
+	VMULPS       twiceLevels0of1<>+0(SB), Z2, Z2
+	VMULPS       squareLevels0of1<>+0(SB), Z0, Z0
+	VBROADCASTSS 4(DX), Z1
+	VBROADCASTSS 4(CX), Z3
+	VADDPS       Z1, Z11, Z11
+	VMULPS       Z3, Z1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VMULPS       twiceLevels0of1<>+0(SB), Z4, Z4
+	VMULPS       squareLevels0of1<>+0(SB), Z1, Z1
+	VBROADCASTSS 8(DX), Z3
+	VBROADCASTSS 8(CX), Z5
+	VADDPS       Z3, Z11, Z11
+	VMULPS       Z5, Z3, Z6
+	VFMADD231PS  Z6, Z5, Z12
+	VMULPS       twiceLevels0of1<>+0(SB), Z6, Z6
+	VMULPS       squareLevels0of1<>+0(SB), Z3, Z3
+	VBROADCASTSS 12(DX), Z5
+	VBROADCASTSS 12(CX), Z7
+	VADDPS       Z5, Z11, Z11
+	VMULPS       Z7, Z5, Z8
+	VFMADD231PS  Z8, Z7, Z12
+	VMULPS       twiceLevels0of1<>+0(SB), Z8, Z8
+	VMULPS       squareLevels0of1<>+0(SB), Z5, Z5
+	MOVQ         memory+40(FP), CX
+	LEAQ         12352(CX), DX
+
+run:
+	MOVL          (DX), SI
+	MOVL          4(DX), DI
+	MOVQ          8(DX), R8
+	ADDQ          $0x10, DX
+	MOVQ          $0x00000001, R10
+	SHLXQ         DI, R10, R9
+	SHLXQ         SI, R10, R10
+	SUBQ          R10, R9
+	KMOVW         R9, K1
+	SHRL          $0x10, R9
+	KMOVW         R9, K2
+	MOVQ          scale+32(FP), R9
+	MOVQ          inverse+24(FP), R10
+	VBROADCASTSS  (R9)(SI*4), Z7
+	VBROADCASTSS  -4(R9)(DI*4), Z9
+	VMULPS        c43610000<>+0(SB), Z7, Z10
+	VMULPS        Z11, Z10, Z10
+	VBROADCASTSS  -4(R10)(DI*4), Z15
+	VMULPS        Z12, Z15, Z15
+	VADDPS        Z15, Z10, Z10
+	VMULPS        c37800000<>+0(SB), Z10, Z10
+	VMULPS        Z9, Z10, Z15
+	VCMPPS        $0x0e, c0d800000<>+0(SB), Z10, K3
+	KMOVW         K3, K3
+	VCMPPS        $0x0e, c0d800000<>+0(SB), Z15, K4
+	KANDW         K3, K4, K3
+	VCMPPS        $0x01, c71800000<>+0(SB), Z10, K4
+	KANDW         K3, K4, K3
+	MOVWQZX       -2(R8), SI
+	XORQ          DI, DI
+	CMPQ          SI, $0x10
+	JG            long
+	VPMOVZXWD     (R8)(DI*2), Z15
+	VPERMPS       Z0, Z15, Z16
+	VPERMPS       Z2, Z15, Z17
+	VPSRLD        $0x04, Z15, Z15
+	VPERMPS       Z1, Z15, Z18
+	VADDPS        Z18, Z16, Z16
+	VPERMPS       Z4, Z15, Z18
+	VADDPS        Z18, Z17, Z17
+	VPSRLD        $0x04, Z15, Z15
+	VPERMPS       Z3, Z15, Z18
+	VADDPS        Z18, Z16, Z16
+	VPERMPS       Z6, Z15, Z18
+	VADDPS        Z18, Z17, Z17
+	VPSRLD        $0x04, Z15, Z15
+	VPERMPS       Z5, Z15, Z18
+	VADDPS        Z18, Z16, Z16
+	VPERMPS       Z8, Z15, Z15
+	VADDPS        Z15, Z17, Z17
+	VMULPS        Z16, Z7, Z7
+	VSUBPS        Z17, Z7, Z7
+	VMULPS        Z16, Z9, Z9
+	VSUBPS        Z17, Z9, Z9
+	VADDPS        Z9, Z7, Z15
+	VSHUFF64X2    $0x4e, Z15, Z15, Z17
+	VMINPS        Z17, Z15, Z16
+	VSHUFF64X2    $0xb1, Z16, Z16, Z17
+	VMINPS        Z17, Z16, Z16
+	VPERMILPS     $0x4e, Z16, Z17
+	VMINPS        Z17, Z16, Z16
+	VPERMILPS     $0xb1, Z16, Z17
+	VMINPS        Z17, Z16, Z16
+	VCMPPS        $0x00, Z16, Z15, K4
+	VCOMPRESSPS.Z Z7, K4, Z15
+	VBROADCASTSS  X15, Z15
+	VADDPS        Z10, Z15, Z15
+	VCOMPRESSPS.Z Z9, K4, Z16
+	VBROADCASTSS  X16, Z16
+	VADDPS        Z10, Z16, Z16
+	XORQ          R9, R9
+	VCMPPS        $0x0e, Z15, Z7, K4
+	VCMPPS        $0x0e, Z16, Z9, K5
+	KANDW         K4, K5, K4
+	KANDW         K4, K3, K3
+	KNOTW         K3, K3
+	KMOVW         K3, R10
+	MOVQ          SI, R11
+	SUBQ          DI, R11
+	BZHIL         R11, R10, R10
+	KMOVW         R10, K3
+	VPMOVZXWD     (R8)(DI*2), Z7
+	VPCOMPRESSD.Z Z7, K3, Z7
+	VMOVDQU32     Z7, 8192(CX)(R9*4)
+	POPCNTL       R10, R10
+	ADDQ          R10, R9
+	JMP           kept
+
+long:
+	VMOVUPS c7f7fffff<>+0(SB), Z15
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+
+far:
+	VPMOVZXWD     (R8)(DI*2), Z16
+	VPERMPS       Z0, Z16, Z17
+	VPERMPS       Z2, Z16, Z18
+	VPSRLD        $0x04, Z16, Z16
+	VPERMPS       Z1, Z16, Z19
+	VADDPS        Z19, Z17, Z17
+	VPERMPS       Z4, Z16, Z19
+	VADDPS        Z19, Z18, Z18
+	VPSRLD        $0x04, Z16, Z16
+	VPERMPS       Z3, Z16, Z19
+	VADDPS        Z19, Z17, Z17
+	VPERMPS       Z6, Z16, Z19
+	VADDPS        Z19, Z18, Z18
+	VPSRLD        $0x04, Z16, Z16
+	VPERMPS       Z5, Z16, Z19
+	VADDPS        Z19, Z17, Z17
+	VPERMPS       Z8, Z16, Z16
+	VADDPS        Z16, Z18, Z18
+	VMULPS        Z17, Z7, Z16
+	VSUBPS        Z18, Z16, Z16
+	VMULPS        Z17, Z9, Z17
+	VSUBPS        Z18, Z17, Z17
+	VADDPS        Z17, Z16, Z18
+	VMOVUPS       Z16, (CX)(DI*4)
+	VMOVUPS       Z17, 4096(CX)(DI*4)
+	VCMPPS        $0x01, Z15, Z18, K4
+	VMINPS        Z15, Z18, Z15
+	VMOVAPS       Z16, K4, Z13
+	VMOVAPS       Z17, K4, Z14
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
+	JLT           far
+	VSHUFF64X2    $0x4e, Z15, Z15, Z9
+	VMINPS        Z9, Z15, Z7
+	VSHUFF64X2    $0xb1, Z7, Z7, Z9
+	VMINPS        Z9, Z7, Z7
+	VPERMILPS     $0x4e, Z7, Z9
+	VMINPS        Z9, Z7, Z7
+	VPERMILPS     $0xb1, Z7, Z9
+	VMINPS        Z9, Z7, Z7
+	VCMPPS        $0x00, Z7, Z15, K4
+	VCOMPRESSPS.Z Z13, K4, Z7
+	VBROADCASTSS  X7, Z7
+	VADDPS        Z10, Z7, Z7
+	VCOMPRESSPS.Z Z14, K4, Z9
+	VBROADCASTSS  X9, Z9
+	VADDPS        Z10, Z9, Z9
+	XORQ          DI, DI
+	XORQ          R9, R9
+
+keep:
+	VMOVUPS       (CX)(DI*4), Z10
+	VMOVUPS       4096(CX)(DI*4), Z15
+	VCMPPS        $0x0e, Z7, Z10, K4
+	VCMPPS        $0x0e, Z9, Z15, K5
+	KANDW         K4, K5, K4
+	KANDW         K4, K3, K4
+	KNOTW         K4, K4
+	KMOVW         K4, R10
+	MOVQ          SI, R11
+	SUBQ          DI, R11
+	BZHIL         R11, R10, R10
+	KMOVW         R10, K4
+	VPMOVZXWD     (R8)(DI*2), Z10
+	VPCOMPRESSD.Z Z10, K4, Z10
+	VMOVDQU32     Z10, 8192(CX)(R9*4)
+	POPCNTL       R10, R10
+	ADDQ          R10, R9
+	ADDQ          $0x10, DI
+	CMPQ          DI, SI
+	JLT           keep
+
+kept:
+	CMPQ         R9, $0x01
+	JNE          several
+	VPBROADCASTD 8192(CX), Z7
+	VMOVDQU32    Z7, K1, (AX)
+	VMOVDQU32    Z7, K2, 64(AX)
+
+next:
+	DECQ BX
+	JNZ  run
+
+none:
+	VZEROUPPER
+	RET
+
+several:
+	KMOVW        K1, SI
+	TESTL        SI, SI
+	JZ           done0
+	MOVQ         x+8(FP), SI
+	MOVQ         w+16(FP), DI
+	MOVQ         scale+32(FP), R8
+	VMOVUPS      (R8), Z7
+	VMOVUPS      oddValues<>+0(SB), Z9
+	VMOVUPS      c7f7fffff<>+0(SB), Z10
+	VPBROADCASTD 8192(CX), Z15
+	XORQ         R8, R8
+
+candidate0:
+	VPBROADCASTD 8192(CX)(R8*4), Z16
+	VMOVDQA32    Z16, Z18
+	VPERMPS      Z9, Z18, Z17
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z17, Z17
+	VSUBPS.BCST  (SI), Z17, Z17
+	VMULPS.BCST  (DI), Z17, Z19
+	VMULPS       Z17, Z19, Z19
+	VMOVAPS      Z19, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  4(SI), Z19, Z19
+	VMULPS.BCST  4(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  8(SI), Z19, Z19
+	VMULPS.BCST  8(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z18
+	VMULPS       Z7, Z18, Z18
+	VSUBPS.BCST  12(SI), Z18, Z18
+	VMULPS.BCST  12(DI), Z18, Z19
+	VMULPS       Z18, Z19, Z19
+	VADDPS       Z19, Z17, Z17
+	VCMPPS       $0x01, Z10, Z17, K3
+	VMINPS       Z10, Z17, Z10
+	VMOVAPS      Z16, K3, Z15
+	INCQ         R8
+	CMPQ         R8, R9
+	JLT          candidate0
+	VMOVDQU32    Z15, K1, (AX)
+
+done0:
+	KMOVW        K2, SI
+	TESTL        SI, SI
+	JZ           done1
+	MOVQ         x+8(FP), SI
+	MOVQ         w+16(FP), DI
+	MOVQ         scale+32(FP), R8
+	VMOVUPS      64(R8), Z7
+	VMOVUPS      oddValues<>+0(SB), Z9
+	VMOVUPS      c7f7fffff<>+0(SB), Z10
+	VPBROADCASTD 8192(CX), Z15
+	XORQ         R8, R8
+
+candidate1:
+	VPBROADCASTD 8192(CX)(R8*4), Z16
+	VMOVDQA32    Z16, Z18
+	VPERMPS      Z9, Z18, Z17
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z17, Z17
+	VSUBPS.BCST  (SI), Z17, Z17
+	VMULPS.BCST  (DI), Z17, Z19
+	VMULPS       Z17, Z19, Z19
+	VMOVAPS      Z19, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  4(SI), Z19, Z19
+	VMULPS.BCST  4(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z19
+	VPSRLD       $0x04, Z18, Z18
+	VMULPS       Z7, Z19, Z19
+	VSUBPS.BCST  8(SI), Z19, Z19
+	VMULPS.BCST  8(DI), Z19, Z20
+	VMULPS       Z19, Z20, Z20
+	VADDPS       Z20, Z17, Z17
+	VPERMPS      Z9, Z18, Z18
+	VMULPS       Z7, Z18, Z18
+	VSUBPS.BCST  12(SI), Z18, Z18
+	VMULPS.BCST  12(DI), Z18, Z19
+	VMULPS       Z18, Z19, Z19
+	VADDPS       Z19, Z17, Z17
+	VCMPPS       $0x01, Z10, Z17, K1
+	VMINPS       Z10, Z17, Z10
+	VMOVAPS      Z16, K1, Z15
+	INCQ         R8
+	CMPQ         R8, R9
+	JLT          candidate1
+	VMOVDQU32    Z15, K2, 64(AX)
+
+done1:
+	JMP next
+
+DATA c00400007<>+0(SB)/4, $0x00400007
+DATA c00400007<>+4(SB)/4, $0x00400007
+DATA c00400007<>+8(SB)/4, $0x00400007
+DATA c00400007<>+12(SB)/4, $0x00400007
+DATA c00400007<>+16(SB)/4, $0x00400007
+DATA c00400007<>+20(SB)/4, $0x00400007
+DATA c00400007<>+24(SB)/4, $0x00400007
+DATA c00400007<>+28(SB)/4, $0x00400007
+DATA c00400007<>+32(SB)/4, $0x00400007
+DATA c00400007<>+36(SB)/4, $0x00400007
+DATA c00400007<>+40(SB)/4, $0x00400007
+DATA c00400007<>+44(SB)/4, $0x00400007
+DATA c00400007<>+48(SB)/4, $0x00400007
+DATA c00400007<>+52(SB)/4, $0x00400007
+DATA c00400007<>+56(SB)/4, $0x00400007
+DATA c00400007<>+60(SB)/4, $0x00400007
+GLOBL c00400007<>(SB), RODATA|NOPTR, $64
+
+DATA twiceLevels0of1<>+0(SB)/4, $0x40000000
+DATA twiceLevels0of1<>+4(SB)/4, $0x40c00000
+DATA twiceLevels0of1<>+8(SB)/4, $0x41200000
+DATA twiceLevels0of1<>+12(SB)/4, $0x41600000
+DATA twiceLevels0of1<>+16(SB)/4, $0x41900000
+DATA twiceLevels0of1<>+20(SB)/4, $0x41b00000
+DATA twiceLevels0of1<>+24(SB)/4, $0x41d00000
+DATA twiceLevels0of1<>+28(SB)/4, $0x41f00000
+DATA twiceLevels0of1<>+32(SB)/4, $0x42080000
+DATA twiceLevels0of1<>+36(SB)/4, $0x42180000
+DATA twiceLevels0of1<>+40(SB)/4, $0x42280000
+DATA twiceLevels0of1<>+44(SB)/4, $0x42380000
+DATA twiceLevels0of1<>+48(SB)/4, $0x42480000
+DATA twiceLevels0of1<>+52(SB)/4, $0x42580000
+DATA twiceLevels0of1<>+56(SB)/4, $0x42680000
+DATA twiceLevels0of1<>+60(SB)/4, $0x42780000
+GLOBL twiceLevels0of1<>(SB), RODATA|NOPTR, $64
+
+DATA squareLevels0of1<>+0(SB)/4, $0x3f800000
+DATA squareLevels0of1<>+4(SB)/4, $0x41100000
+DATA squareLevels0of1<>+8(SB)/4, $0x41c80000
+DATA squareLevels0of1<>+12(SB)/4, $0x42440000
+DATA squareLevels0of1<>+16(SB)/4, $0x42a20000
+DATA squareLevels0of1<>+20(SB)/4, $0x42f20000
+DATA squareLevels0of1<>+24(SB)/4, $0x43290000
+DATA squareLevels0of1<>+28(SB)/4, $0x43610000
+DATA squareLevels0of1<>+32(SB)/4, $0x43908000
+DATA squareLevels0of1<>+36(SB)/4, $0x43b48000
+DATA squareLevels0of1<>+40(SB)/4, $0x43dc8000
+DATA squareLevels0of1<>+44(SB)/4, $0x44044000
+DATA squareLevels0of1<>+48(SB)/4, $0x441c4000
+DATA squareLevels0of1<>+52(SB)/4, $0x44364000
+DATA squareLevels0of1<>+56(SB)/4, $0x44524000
+DATA squareLevels0of1<>+60(SB)/4, $0x44704000
+GLOBL squareLevels0of1<>(SB), RODATA|NOPTR, $64
+
+DATA c43610000<>+0(SB)/4, $0x43610000
+DATA c43610000<>+4(SB)/4, $0x43610000
+DATA c43610000<>+8(SB)/4, $0x43610000
+DATA c43610000<>+12(SB)/4, $0x43610000
+DATA c43610000<>+16(SB)/4, $0x43610000
+DATA c43610000<>+20(SB)/4, $0x43610000
+DATA c43610000<>+24(SB)/4, $0x43610000
+DATA c43610000<>+28(SB)/4, $0x43610000
+DATA c43610000<>+32(SB)/4, $0x43610000
+DATA c43610000<>+36(SB)/4, $0x43610000
+DATA c43610000<>+40(SB)/4, $0x43610000
+DATA c43610000<>+44(SB)/4, $0x43610000
+DATA c43610000<>+48(SB)/4, $0x43610000
+DATA c43610000<>+52(SB)/4, $0x43610000
+DATA c43610000<>+56(SB)/4, $0x43610000
+DATA c43610000<>+60(SB)/4, $0x43610000
+GLOBL c43610000<>(SB), RODATA|NOPTR, $64
+
 // func nearestPointAVX512(x *float32, w *float32, value *float32, scale float32, list *uint32) (position uint32)
 // Requires: AVX, AVX2, AVX512F
 TEXT ·nearestPointAVX512(SB), NOSPLIT, $0-44
@@ -4107,24 +5537,6 @@ codes:
 	MOVL          AX, position+40(FP)
 	VZEROUPPER
 	RET
-
-DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+8(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+12(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+16(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+20(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+24(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+28(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+32(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+36(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+40(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+44(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+48(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+52(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+56(SB)/4, $0x7f7fffff
-DATA c7f7fffff<>+60(SB)/4, $0x7f7fffff
-GLOBL c7f7fffff<>(SB), RODATA|NOPTR, $64
 
 DATA counting<>+0(SB)/4, $0x00000000
 DATA counting<>+4(SB)/4, $0x00000001
@@ -4276,24 +5688,6 @@ point_check:
 	VMOVUPS Z3, (CX)
 	VZEROUPPER
 	RET
-
-DATA oddValues<>+0(SB)/4, $0x3f800000
-DATA oddValues<>+4(SB)/4, $0x40400000
-DATA oddValues<>+8(SB)/4, $0x40a00000
-DATA oddValues<>+12(SB)/4, $0x40e00000
-DATA oddValues<>+16(SB)/4, $0x41100000
-DATA oddValues<>+20(SB)/4, $0x41300000
-DATA oddValues<>+24(SB)/4, $0x41500000
-DATA oddValues<>+28(SB)/4, $0x41700000
-DATA oddValues<>+32(SB)/4, $0x41880000
-DATA oddValues<>+36(SB)/4, $0x41980000
-DATA oddValues<>+40(SB)/4, $0x41a80000
-DATA oddValues<>+44(SB)/4, $0x41b80000
-DATA oddValues<>+48(SB)/4, $0x41c80000
-DATA oddValues<>+52(SB)/4, $0x41d80000
-DATA oddValues<>+56(SB)/4, $0x41e80000
-DATA oddValues<>+60(SB)/4, $0x41f80000
-GLOBL oddValues<>(SB), RODATA|NOPTR, $64
 
 // func quantizeF16AVX512(blocks int, dst *uint8, src *float32)
 // Requires: AVX, AVX512DQ, AVX512F
@@ -4584,24 +5978,6 @@ DATA cc1000000<>+52(SB)/4, $0xc1000000
 DATA cc1000000<>+56(SB)/4, $0xc1000000
 DATA cc1000000<>+60(SB)/4, $0xc1000000
 GLOBL cc1000000<>(SB), RODATA|NOPTR, $64
-
-DATA c0000000f<>+0(SB)/4, $0x0000000f
-DATA c0000000f<>+4(SB)/4, $0x0000000f
-DATA c0000000f<>+8(SB)/4, $0x0000000f
-DATA c0000000f<>+12(SB)/4, $0x0000000f
-DATA c0000000f<>+16(SB)/4, $0x0000000f
-DATA c0000000f<>+20(SB)/4, $0x0000000f
-DATA c0000000f<>+24(SB)/4, $0x0000000f
-DATA c0000000f<>+28(SB)/4, $0x0000000f
-DATA c0000000f<>+32(SB)/4, $0x0000000f
-DATA c0000000f<>+36(SB)/4, $0x0000000f
-DATA c0000000f<>+40(SB)/4, $0x0000000f
-DATA c0000000f<>+44(SB)/4, $0x0000000f
-DATA c0000000f<>+48(SB)/4, $0x0000000f
-DATA c0000000f<>+52(SB)/4, $0x0000000f
-DATA c0000000f<>+56(SB)/4, $0x0000000f
-DATA c0000000f<>+60(SB)/4, $0x0000000f
-GLOBL c0000000f<>(SB), RODATA|NOPTR, $64
 
 DATA c41080000<>+0(SB)/4, $0x41080000
 DATA c41080000<>+4(SB)/4, $0x41080000
@@ -6431,24 +7807,6 @@ next:
 	VZEROUPPER
 	RET
 
-DATA c3f000000<>+0(SB)/4, $0x3f000000
-DATA c3f000000<>+4(SB)/4, $0x3f000000
-DATA c3f000000<>+8(SB)/4, $0x3f000000
-DATA c3f000000<>+12(SB)/4, $0x3f000000
-DATA c3f000000<>+16(SB)/4, $0x3f000000
-DATA c3f000000<>+20(SB)/4, $0x3f000000
-DATA c3f000000<>+24(SB)/4, $0x3f000000
-DATA c3f000000<>+28(SB)/4, $0x3f000000
-DATA c3f000000<>+32(SB)/4, $0x3f000000
-DATA c3f000000<>+36(SB)/4, $0x3f000000
-DATA c3f000000<>+40(SB)/4, $0x3f000000
-DATA c3f000000<>+44(SB)/4, $0x3f000000
-DATA c3f000000<>+48(SB)/4, $0x3f000000
-DATA c3f000000<>+52(SB)/4, $0x3f000000
-DATA c3f000000<>+56(SB)/4, $0x3f000000
-DATA c3f000000<>+60(SB)/4, $0x3f000000
-GLOBL c3f000000<>(SB), RODATA|NOPTR, $64
-
 DATA c00000002<>+0(SB)/4, $0x00000002
 DATA c00000002<>+4(SB)/4, $0x00000002
 DATA c00000002<>+8(SB)/4, $0x00000002
@@ -6520,60 +7878,6 @@ DATA c40a00000<>+52(SB)/4, $0x40a00000
 DATA c40a00000<>+56(SB)/4, $0x40a00000
 DATA c40a00000<>+60(SB)/4, $0x40a00000
 GLOBL c40a00000<>(SB), RODATA|NOPTR, $64
-
-DATA c41c80000<>+0(SB)/4, $0x41c80000
-DATA c41c80000<>+4(SB)/4, $0x41c80000
-DATA c41c80000<>+8(SB)/4, $0x41c80000
-DATA c41c80000<>+12(SB)/4, $0x41c80000
-DATA c41c80000<>+16(SB)/4, $0x41c80000
-DATA c41c80000<>+20(SB)/4, $0x41c80000
-DATA c41c80000<>+24(SB)/4, $0x41c80000
-DATA c41c80000<>+28(SB)/4, $0x41c80000
-DATA c41c80000<>+32(SB)/4, $0x41c80000
-DATA c41c80000<>+36(SB)/4, $0x41c80000
-DATA c41c80000<>+40(SB)/4, $0x41c80000
-DATA c41c80000<>+44(SB)/4, $0x41c80000
-DATA c41c80000<>+48(SB)/4, $0x41c80000
-DATA c41c80000<>+52(SB)/4, $0x41c80000
-DATA c41c80000<>+56(SB)/4, $0x41c80000
-DATA c41c80000<>+60(SB)/4, $0x41c80000
-GLOBL c41c80000<>(SB), RODATA|NOPTR, $64
-
-DATA c37800000<>+0(SB)/4, $0x37800000
-DATA c37800000<>+4(SB)/4, $0x37800000
-DATA c37800000<>+8(SB)/4, $0x37800000
-DATA c37800000<>+12(SB)/4, $0x37800000
-DATA c37800000<>+16(SB)/4, $0x37800000
-DATA c37800000<>+20(SB)/4, $0x37800000
-DATA c37800000<>+24(SB)/4, $0x37800000
-DATA c37800000<>+28(SB)/4, $0x37800000
-DATA c37800000<>+32(SB)/4, $0x37800000
-DATA c37800000<>+36(SB)/4, $0x37800000
-DATA c37800000<>+40(SB)/4, $0x37800000
-DATA c37800000<>+44(SB)/4, $0x37800000
-DATA c37800000<>+48(SB)/4, $0x37800000
-DATA c37800000<>+52(SB)/4, $0x37800000
-DATA c37800000<>+56(SB)/4, $0x37800000
-DATA c37800000<>+60(SB)/4, $0x37800000
-GLOBL c37800000<>(SB), RODATA|NOPTR, $64
-
-DATA c0d800000<>+0(SB)/4, $0x0d800000
-DATA c0d800000<>+4(SB)/4, $0x0d800000
-DATA c0d800000<>+8(SB)/4, $0x0d800000
-DATA c0d800000<>+12(SB)/4, $0x0d800000
-DATA c0d800000<>+16(SB)/4, $0x0d800000
-DATA c0d800000<>+20(SB)/4, $0x0d800000
-DATA c0d800000<>+24(SB)/4, $0x0d800000
-DATA c0d800000<>+28(SB)/4, $0x0d800000
-DATA c0d800000<>+32(SB)/4, $0x0d800000
-DATA c0d800000<>+36(SB)/4, $0x0d800000
-DATA c0d800000<>+40(SB)/4, $0x0d800000
-DATA c0d800000<>+44(SB)/4, $0x0d800000
-DATA c0d800000<>+48(SB)/4, $0x0d800000
-DATA c0d800000<>+52(SB)/4, $0x0d800000
-DATA c0d800000<>+56(SB)/4, $0x0d800000
-DATA c0d800000<>+60(SB)/4, $0x0d800000
-GLOBL c0d800000<>(SB), RODATA|NOPTR, $64
 
 DATA cff7fffff<>+0(SB)/4, $0xff7fffff
 DATA cff7fffff<>+4(SB)/4, $0xff7fffff

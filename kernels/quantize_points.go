@@ -12,6 +12,8 @@ type Lattice struct {
 	// index in Lists of a count (of runs of eight) that is followed by the packed points near to them. The list is
 	// filled up with its first packed point to a multiple of sixteen.
 	Near, Lists []uint32
+	// Short is Lists with counts of points, and with points of 16 bits: two or four of them per code.
+	Short []uint16
 
 	// Place[n] is, where they are a point, its index. Else it is -1-i, and its neighbours are at Places[i]: their count,
 	// then their indexes. Points is what AddPoint made, a point after the other.
@@ -47,10 +49,12 @@ func (l *Lattice) AddPoint(code uint32) {
 type PointTrials struct {
 	Inverse, Scale [maxTrials]float32   // the scales to try; the other ones are inverse
 	Codes          [8][maxTrials]uint32 // of each point, what was found with each scale
+	_              uint32               // so that a code follows each
 	QX, QQ         [maxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
 
 	errors [errorRows*maxTrials + 16]float32 // memory of the assembly: errors of levels, a row each
 	_      [18*16 + 2*256 + 144]float32      // and what follows them
+	near   [3*1024 + 16]float32              // memory of the assembly: errors of near points, and the nearest of them
 }
 
 // errorRows is the most rows of errors of a point: 27 and 5·3, or 4·8.

@@ -12,9 +12,33 @@ func snapPoint4AVX2(
 	trials int, x, w, inverse, scale, errors *float32, place *int32, places *uint16, near, lists, points, codes *uint32,
 ) (moved uint32)
 
-// snapPoint has no AVX-512: few scales in a row round alike.
+//go:noescape
+func snapPoint8AVX512(
+	trials int, x, w, inverse, scale, memory *float32, near *uint32, lists, digits *uint16, codes *uint32,
+) (moved uint32)
+
+//go:noescape
+func snapPoint4AVX512(
+	trials int, x, w, inverse, scale, memory *float32, near *uint32, lists, digits *uint16, codes *uint32,
+) (moved uint32)
+
+// digits is the number that four digits of base 3, two bits each, spell.
+var digits = func() (n [256]uint16) {
+	for i := range n {
+		n[i] = uint16(i&3 + 3*(i>>2&3) + 9*(i>>4&3) + 27*(i>>6))
+	}
+	return n
+}()
+
 func snapPoint(p *PointTrials, l *Lattice, i, trials int, x, w []float32) (moved uint32) {
 	inverse, scale, errors, codes := &p.Inverse[0], &p.Scale[0], &p.errors[0], &p.Codes[i][0]
+	if current == tierAVX512 && trials > 1 {
+		near, lists := &l.Near[0], &l.Short[0]
+		if l.Size == 8 {
+			return snapPoint8AVX512(trials, ptr(x), ptr(w), inverse, scale, &p.near[0], near, lists, &digits[0], codes)
+		}
+		return snapPoint4AVX512(trials, ptr(x), ptr(w), inverse, scale, &p.near[0], near, lists, &digits[0], codes)
+	}
 	place, places, points := &l.Place[0], &l.Places[0], &l.Points[0]
 	near, lists := &l.Near[0], &l.Lists[0]
 	if l.Size == 8 {

@@ -152,15 +152,27 @@ func (l *lattice) findCodes() *kernels.Lattice {
 		}
 		neighbours := near.neighbours(place)
 		codes.Lists = append(codes.Lists, uint32(len(neighbours)+7)/8)
+		codes.Short = append(codes.Short, uint16(len(neighbours)))
 		codes.Near[n] = uint32(len(codes.Lists))
 		for _, p := range neighbours {
 			codes.Lists = append(codes.Lists, l.code(p))
+			codes.Short = append(codes.Short, l.shortCode(p))
 		}
 		for i := len(neighbours); i%codesAtATime > 0; i++ {
 			codes.Lists = append(codes.Lists, l.code(neighbours[0]))
+			codes.Short = append(codes.Short, l.shortCode(neighbours[0]))
 		}
 	}
 	return codes
+}
+
+// shortCode is a point in 16 bits.
+func (l *lattice) shortCode(place uint16) (code uint16) {
+	width := 16 / l.size
+	for i := range l.size {
+		code |= uint16(l.points[place]>>(8*i)&15) << (width * i)
+	}
+	return code
 }
 
 // code is a packed point: its codes, four bits each.

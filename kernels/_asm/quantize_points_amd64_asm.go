@@ -15,9 +15,12 @@ const greatestFloat = 0x7f7fffff
 
 // points writes the searches for points.
 func points(g *gen, s isa) {
-	if s.lanes == avx2.lanes { // few scales in a row round alike
+	if s.lanes == avx2.lanes {
 		snapPoint(g, s, 8, 3)
 		snapPoint(g, s, 4, 8)
+	} else {
+		snapPoints(g, 8, 3)
+		snapPoints(g, 4, 8)
 	}
 	nearestPoint(g, s)
 	pointSums(g, s)
