@@ -117,6 +117,34 @@ func PositiveErrors(x, w []float32, inverse *[8]float32, top int) (sums [8]float
 	return sums, ok
 }
 
+// PositiveLanes is the number of groups in Positives.
+const PositiveLanes = 8
+
+// Positives are groups of up to 16 numbers that are not negative, side by side: (number, group).
+type Positives struct {
+	X, W  [16][PositiveLanes]float32 // the numbers, and the weights of their errors
+	Level [16][PositiveLanes]float32 // found by the search
+	Scale [PositiveLanes]float32     // the same; 0 where there is nothing to scale
+}
+
+// Fit finds the scales with which scale·level, level from 0 to top, comes closest to the first n numbers of each
+// group, and the levels, which are improved one at a time. Bit i of skipped says that group i is left to the plain
+// search.
+func (p *Positives) Fit(n, top int) (skipped uint32) {
+	if n > len(p.X) {
+		panic("kernels: groups of too many numbers")
+	}
+	trials := [9]float32{float32(top)}
+	for i := range 8 {
+		step := i - 4
+		if step >= 0 {
+			step++
+		}
+		trials[i+1] = float32(0.1*float32(step)) + float32(top)
+	}
+	return fitPositives(p, n, float32(top), &trials)
+}
+
 // Quantize quantizes as many whole blocks as src has and dst can hold, each scaled by its weight of largest magnitude,
 // without importance, and returns the number of weights; 0 where there is no assembly. It supports Q8_0, Q4_0, Q5_0,
 // and F16Block and BF16Block, which are not scaled.

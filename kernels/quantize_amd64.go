@@ -60,23 +60,23 @@ func laneMean(n int, inverse float32, w, x *[maxGroup * MaxLanes]float32) {
 }
 
 //go:noescape
-func fitAffineAVX512(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+func fitAffineAVX512(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32,
 	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineAbsoluteAVX512(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+func fitAffineAbsoluteAVX512(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32,
 	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+func fitAffineAVX2(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32,
 	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineFewAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+func fitAffineFewAVX2(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32,
 	fit *[14][32]float32) (skipped uint32)
 
 //go:noescape
-func fitAffineFewAbsoluteAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32,
+func fitAffineFewAbsoluteAVX2(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32,
 	fit *[14][32]float32) (skipped uint32)
 
 // everyGroup leaves all groups to the plain search.
@@ -96,20 +96,20 @@ func fitAffine(g *Groups, numerators []float32, absolute bool) (skipped uint32) 
 	for l := range top {
 		ties[l] = 1 / (float32(l) + 0.5)
 	}
-	step, tie := numerators[2]-numerators[1], &ties[0]
+	perStep, tie := 1/(numerators[2]-numerators[1]), &ties[0]
 	switch {
 	case current >= tierAVX512 && absolute:
-		return fitAffineAbsoluteAVX512(n, x, trials, numerator, step, tie, g.slots())
+		return fitAffineAbsoluteAVX512(n, x, trials, numerator, perStep, tie, g.slots())
 	case current >= tierAVX512:
-		return fitAffineAVX512(n, x, trials, numerator, step, tie, g.slots())
+		return fitAffineAVX512(n, x, trials, numerator, perStep, tie, g.slots())
 	case absolute && top >= few:
 		return everyGroup
 	case absolute:
-		return fitAffineFewAbsoluteAVX2(n, x, trials, numerator, step, tie, g.slots())
+		return fitAffineFewAbsoluteAVX2(n, x, trials, numerator, perStep, tie, g.slots())
 	case top < few:
-		return fitAffineFewAVX2(n, x, trials, numerator, step, tie, g.slots())
+		return fitAffineFewAVX2(n, x, trials, numerator, perStep, tie, g.slots())
 	}
-	return fitAffineAVX2(n, x, trials, numerator, step, tie, g.slots())
+	return fitAffineAVX2(n, x, trials, numerator, perStep, tie, g.slots())
 }
 
 //go:noescape
@@ -196,6 +196,13 @@ func positiveErrors(x, w []float32, inverse, sums *[8]float32, top int) bool {
 	}
 	positiveErrorsAVX2(len(x), ptr(x), ptr(w), &inverse[0], &sums[0], int32(top))
 	return true
+}
+
+//go:noescape
+func fitPositiveAVX2(n int, x, w, level *float32, top float32, trials *float32, scale *float32) (skipped uint32)
+
+func fitPositives(p *Positives, n int, top float32, trials *[9]float32) (skipped uint32) {
+	return fitPositiveAVX2(n, &p.X[0][0], &p.W[0][0], &p.Level[0][0], top, &trials[0], &p.Scale[0])
 }
 
 //go:noescape

@@ -701,7 +701,289 @@ DATA c00400000<>+56(SB)/4, $0x00400000
 DATA c00400000<>+60(SB)/4, $0x00400000
 GLOBL c00400000<>(SB), RODATA|NOPTR, $64
 
-// func fitAffineAVX512(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, fit *[14][32]float32) (skipped uint32)
+// func fitPositiveAVX2(n int, x *float32, w *float32, level *float32, top float32, trials *float32, scale *float32) (skipped uint32)
+// Requires: AVX, AVX2
+TEXT ·fitPositiveAVX2(SB), NOSPLIT, $0-60
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         w+16(FP), DX
+	MOVQ         level+24(FP), BX
+	VBROADCASTSS top+32(FP), Y0
+	VXORPS       Y1, Y1, Y1
+	VPCMPEQD     Y2, Y2, Y2
+	XORQ         SI, SI
+	MOVQ         AX, DI
+	JMP          extent_check
+
+extent:
+	VMOVUPS (CX)(SI*1), Y3
+	VCMPPS  $0x0d, c00000000<>+0(SB), Y3, Y4
+	VANDPS  Y4, Y2, Y2
+	VCMPPS  $0x01, c7f800000<>+0(SB), Y3, Y4
+	VANDPS  Y4, Y2, Y2
+	VMAXPS  Y3, Y1, Y1
+	ADDQ    $0x20, SI
+	SUBQ    $0x01, DI
+
+extent_check:
+	CMPQ      DI, $0x01
+	JGE       extent
+	VMOVMSKPS Y2, SI
+	NOTL      SI
+	MOVQ      trials+40(FP), DI
+	MOVQ      $0x00000009, R8
+	VMOVUPS   c7f800000<>+0(SB), Y2
+	VMOVUPS   cffffffff<>+0(SB), Y3
+	JMP       trial_check
+
+trial:
+	VXORPS       Y6, Y6, Y6
+	VBROADCASTSS (DI), Y4
+	ADDQ         $0x04, DI
+	VDIVPS       Y1, Y4, Y4
+	VMOVUPS      c3f800000<>+0(SB), Y7
+	VDIVPS       Y4, Y7, Y7
+	XORQ         R9, R9
+	MOVQ         AX, R10
+	JMP          errors_check
+
+errors:
+	VMOVUPS (CX)(R9*1), Y8
+	VMULPS  Y4, Y8, Y9
+	VADDPS  c4b400000<>+0(SB), Y9, Y9
+	VSUBPS  c4b400000<>+0(SB), Y9, Y9
+	VMINPS  Y0, Y9, Y9
+	VMULPS  Y7, Y9, Y9
+	VSUBPS  Y9, Y8, Y8
+	VMULPS  (DX)(R9*1), Y8, Y9
+	VMULPS  Y8, Y9, Y9
+	VADDPS  Y9, Y6, Y6
+	ADDQ    $0x20, R9
+	SUBQ    $0x01, R10
+
+errors_check:
+	CMPQ      R10, $0x01
+	JGE       errors
+	VCMPPS    $0x01, Y2, Y6, Y7
+	VORPS     Y3, Y7, Y7
+	VBLENDVPS Y7, Y6, Y2, Y2
+	VBLENDVPS Y7, Y4, Y5, Y5
+	VXORPS    Y3, Y3, Y3
+	SUBQ      $0x01, R8
+
+trial_check:
+	CMPQ   R8, $0x01
+	JGE    trial
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y3, Y3, Y3
+	XORQ   DI, DI
+	MOVQ   AX, R8
+	JMP    levels_check
+
+levels:
+	VMOVUPS (CX)(DI*1), Y4
+	VMOVUPS (DX)(DI*1), Y6
+	VMULPS  Y5, Y4, Y7
+	VADDPS  c4b400000<>+0(SB), Y7, Y7
+	VSUBPS  c4b400000<>+0(SB), Y7, Y7
+	VMINPS  Y0, Y7, Y7
+	VMOVUPS Y7, (BX)(DI*1)
+	VMULPS  Y4, Y6, Y4
+	VMULPS  Y7, Y4, Y4
+	VADDPS  Y4, Y2, Y2
+	VMULPS  Y7, Y6, Y6
+	VMULPS  Y7, Y6, Y6
+	VADDPS  Y6, Y3, Y3
+	ADDQ    $0x20, DI
+	SUBQ    $0x01, R8
+
+levels_check:
+	CMPQ R8, $0x01
+	JGE  levels
+	MOVQ $0x00000005, DI
+	JMP  round_check
+
+round:
+	XORL R8, R8
+	XORQ R9, R9
+	MOVQ AX, R10
+	JMP  number_check
+
+number:
+	VMOVUPS   (CX)(R9*1), Y4
+	VMOVUPS   (DX)(R9*1), Y5
+	VMOVUPS   (BX)(R9*1), Y6
+	VMULPS    Y4, Y5, Y7
+	VMULPS    Y6, Y7, Y8
+	VSUBPS    Y8, Y2, Y8
+	VMULPS    Y6, Y5, Y9
+	VMULPS    Y6, Y9, Y9
+	VSUBPS    Y9, Y3, Y9
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y8, Y10
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y9, Y11
+	VANDPS    Y10, Y11, Y10
+	VMULPS    Y9, Y4, Y4
+	VDIVPS    Y8, Y4, Y4
+	VANDPS    c7fffffff<>+0(SB), Y4, Y11
+	VCMPPS    $0x05, c4a800000<>+0(SB), Y11, Y11
+	VANDPS    Y11, Y10, Y11
+	VMOVMSKPS Y11, R11
+	ORL       R11, SI
+	VADDPS    c4b400000<>+0(SB), Y4, Y4
+	VSUBPS    c4b400000<>+0(SB), Y4, Y4
+	VMINPS    Y0, Y4, Y4
+	VCMPPS    $0x04, Y6, Y4, Y11
+	VANDPS    Y10, Y11, Y10
+	VMULPS    Y4, Y7, Y7
+	VADDPS    Y7, Y8, Y8
+	VMULPS    Y4, Y5, Y5
+	VMULPS    Y4, Y5, Y5
+	VADDPS    Y5, Y9, Y9
+	VMULPS    Y8, Y8, Y5
+	VMULPS    Y2, Y2, Y7
+	VMULPS    Y3, Y5, Y5
+	VMULPS    Y9, Y7, Y7
+	VCMPPS    $0x0e, Y7, Y5, Y5
+	VANDPS    Y10, Y5, Y5
+	VBLENDVPS Y5, Y8, Y2, Y2
+	VBLENDVPS Y5, Y9, Y3, Y3
+	VBLENDVPS Y5, Y4, Y6, Y6
+	VMOVUPS   Y6, (BX)(R9*1)
+	VMOVMSKPS Y5, R11
+	ORL       R11, R8
+	ADDQ      $0x20, R9
+	SUBQ      $0x01, R10
+
+number_check:
+	CMPQ  R10, $0x01
+	JGE   number
+	TESTL R8, R8
+	JZ    settled
+	SUBQ  $0x01, DI
+
+round_check:
+	CMPQ DI, $0x01
+	JGE  round
+
+settled:
+	VXORPS    Y0, Y0, Y0
+	VCMPPS    $0x0e, c00000000<>+0(SB), Y3, Y4
+	VDIVPS    Y3, Y2, Y2
+	VBLENDVPS Y4, Y2, Y0, Y0
+	VCMPPS    $0x01, c26901d7d<>+0(SB), Y1, Y1
+	VMOVUPS   c00000000<>+0(SB), Y2
+	VBLENDVPS Y1, Y2, Y0, Y0
+	MOVQ      scale+48(FP), CX
+	VMOVUPS   Y0, (CX)
+	XORQ      CX, CX
+	JMP       nothing_check
+
+nothing:
+	VMOVUPS (BX)(CX*1), Y0
+	VANDNPS Y0, Y1, Y0
+	VMOVUPS Y0, (BX)(CX*1)
+	ADDQ    $0x20, CX
+	SUBQ    $0x01, AX
+
+nothing_check:
+	CMPQ AX, $0x01
+	JGE  nothing
+	MOVL SI, skipped+56(FP)
+	VZEROUPPER
+	RET
+
+DATA c7f800000<>+0(SB)/4, $0x7f800000
+DATA c7f800000<>+4(SB)/4, $0x7f800000
+DATA c7f800000<>+8(SB)/4, $0x7f800000
+DATA c7f800000<>+12(SB)/4, $0x7f800000
+DATA c7f800000<>+16(SB)/4, $0x7f800000
+DATA c7f800000<>+20(SB)/4, $0x7f800000
+DATA c7f800000<>+24(SB)/4, $0x7f800000
+DATA c7f800000<>+28(SB)/4, $0x7f800000
+DATA c7f800000<>+32(SB)/4, $0x7f800000
+DATA c7f800000<>+36(SB)/4, $0x7f800000
+DATA c7f800000<>+40(SB)/4, $0x7f800000
+DATA c7f800000<>+44(SB)/4, $0x7f800000
+DATA c7f800000<>+48(SB)/4, $0x7f800000
+DATA c7f800000<>+52(SB)/4, $0x7f800000
+DATA c7f800000<>+56(SB)/4, $0x7f800000
+DATA c7f800000<>+60(SB)/4, $0x7f800000
+GLOBL c7f800000<>(SB), RODATA|NOPTR, $64
+
+DATA cffffffff<>+0(SB)/4, $0xffffffff
+DATA cffffffff<>+4(SB)/4, $0xffffffff
+DATA cffffffff<>+8(SB)/4, $0xffffffff
+DATA cffffffff<>+12(SB)/4, $0xffffffff
+DATA cffffffff<>+16(SB)/4, $0xffffffff
+DATA cffffffff<>+20(SB)/4, $0xffffffff
+DATA cffffffff<>+24(SB)/4, $0xffffffff
+DATA cffffffff<>+28(SB)/4, $0xffffffff
+DATA cffffffff<>+32(SB)/4, $0xffffffff
+DATA cffffffff<>+36(SB)/4, $0xffffffff
+DATA cffffffff<>+40(SB)/4, $0xffffffff
+DATA cffffffff<>+44(SB)/4, $0xffffffff
+DATA cffffffff<>+48(SB)/4, $0xffffffff
+DATA cffffffff<>+52(SB)/4, $0xffffffff
+DATA cffffffff<>+56(SB)/4, $0xffffffff
+DATA cffffffff<>+60(SB)/4, $0xffffffff
+GLOBL cffffffff<>(SB), RODATA|NOPTR, $64
+
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+DATA c7fffffff<>+32(SB)/4, $0x7fffffff
+DATA c7fffffff<>+36(SB)/4, $0x7fffffff
+DATA c7fffffff<>+40(SB)/4, $0x7fffffff
+DATA c7fffffff<>+44(SB)/4, $0x7fffffff
+DATA c7fffffff<>+48(SB)/4, $0x7fffffff
+DATA c7fffffff<>+52(SB)/4, $0x7fffffff
+DATA c7fffffff<>+56(SB)/4, $0x7fffffff
+DATA c7fffffff<>+60(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
+
+DATA c4a800000<>+0(SB)/4, $0x4a800000
+DATA c4a800000<>+4(SB)/4, $0x4a800000
+DATA c4a800000<>+8(SB)/4, $0x4a800000
+DATA c4a800000<>+12(SB)/4, $0x4a800000
+DATA c4a800000<>+16(SB)/4, $0x4a800000
+DATA c4a800000<>+20(SB)/4, $0x4a800000
+DATA c4a800000<>+24(SB)/4, $0x4a800000
+DATA c4a800000<>+28(SB)/4, $0x4a800000
+DATA c4a800000<>+32(SB)/4, $0x4a800000
+DATA c4a800000<>+36(SB)/4, $0x4a800000
+DATA c4a800000<>+40(SB)/4, $0x4a800000
+DATA c4a800000<>+44(SB)/4, $0x4a800000
+DATA c4a800000<>+48(SB)/4, $0x4a800000
+DATA c4a800000<>+52(SB)/4, $0x4a800000
+DATA c4a800000<>+56(SB)/4, $0x4a800000
+DATA c4a800000<>+60(SB)/4, $0x4a800000
+GLOBL c4a800000<>(SB), RODATA|NOPTR, $64
+
+DATA c26901d7d<>+0(SB)/4, $0x26901d7d
+DATA c26901d7d<>+4(SB)/4, $0x26901d7d
+DATA c26901d7d<>+8(SB)/4, $0x26901d7d
+DATA c26901d7d<>+12(SB)/4, $0x26901d7d
+DATA c26901d7d<>+16(SB)/4, $0x26901d7d
+DATA c26901d7d<>+20(SB)/4, $0x26901d7d
+DATA c26901d7d<>+24(SB)/4, $0x26901d7d
+DATA c26901d7d<>+28(SB)/4, $0x26901d7d
+DATA c26901d7d<>+32(SB)/4, $0x26901d7d
+DATA c26901d7d<>+36(SB)/4, $0x26901d7d
+DATA c26901d7d<>+40(SB)/4, $0x26901d7d
+DATA c26901d7d<>+44(SB)/4, $0x26901d7d
+DATA c26901d7d<>+48(SB)/4, $0x26901d7d
+DATA c26901d7d<>+52(SB)/4, $0x26901d7d
+DATA c26901d7d<>+56(SB)/4, $0x26901d7d
+DATA c26901d7d<>+60(SB)/4, $0x26901d7d
+GLOBL c26901d7d<>(SB), RODATA|NOPTR, $64
+
+// func fitAffineAVX512(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32, fit *[14][32]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·fitAffineAVX512(SB), NOSPLIT, $0-60
 	MOVQ         n+0(FP), AX
@@ -1130,13 +1412,16 @@ trial_errors_check:
 	VMOVAPS      Z3, K1, Z2
 	VMOVUPS      Z2, 128(BX)
 	VMOVUPS      1664(BX), Z2
-	VMOVUPS      c3f7fff00<>+0(SB), Z3
-	VDIVPS       Z2, Z3, Z3
-	VMOVUPS      1408(BX), Z2
+	VRCP14PS     Z2, Z3
+	VMULPS       Z3, Z2, Z2
+	VMOVUPS      c40000000<>+0(SB), Z16
+	VSUBPS       Z2, Z16, Z16
+	VMULPS       Z16, Z3, Z3
+	VMULPS       c3f7fff00<>+0(SB), Z3, Z3
 	VSUBPS       c3f800000<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VBROADCASTSS step+32(FP), Z2
-	VDIVPS       Z2, Z3, Z3
+	VMULPS       1408(BX), Z3, Z3
+	VBROADCASTSS perStep+32(FP), Z16
+	VMULPS       Z16, Z3, Z3
 	VSUBPS       c3b800000<>+0(SB), Z3, Z3
 	VMAXPS       c00000000<>+0(SB), Z3, Z3
 	VMINPS       c42800000<>+0(SB), Z3, Z3
@@ -1169,13 +1454,16 @@ trial_errors_check:
 	VMOVAPS      Z15, K1, Z2
 	VMOVUPS      Z2, 192(BX)
 	VMOVUPS      1728(BX), Z2
-	VMOVUPS      c3f7fff00<>+0(SB), Z3
-	VDIVPS       Z2, Z3, Z3
-	VMOVUPS      1472(BX), Z2
+	VRCP14PS     Z2, Z3
+	VMULPS       Z3, Z2, Z2
+	VMOVUPS      c40000000<>+0(SB), Z14
+	VSUBPS       Z2, Z14, Z14
+	VMULPS       Z14, Z3, Z3
+	VMULPS       c3f7fff00<>+0(SB), Z3, Z3
 	VSUBPS       c3f800000<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VBROADCASTSS step+32(FP), Z2
-	VDIVPS       Z2, Z3, Z3
+	VMULPS       1472(BX), Z3, Z3
+	VBROADCASTSS perStep+32(FP), Z14
+	VMULPS       Z14, Z3, Z3
 	VSUBPS       c3b800000<>+0(SB), Z3, Z3
 	VMAXPS       c00000000<>+0(SB), Z3, Z3
 	VMINPS       c42800000<>+0(SB), Z3, Z3
@@ -1196,42 +1484,6 @@ trial_errors_check:
 	MOVL         SI, skipped+56(FP)
 	VZEROUPPER
 	RET
-
-DATA c7fffffff<>+0(SB)/4, $0x7fffffff
-DATA c7fffffff<>+4(SB)/4, $0x7fffffff
-DATA c7fffffff<>+8(SB)/4, $0x7fffffff
-DATA c7fffffff<>+12(SB)/4, $0x7fffffff
-DATA c7fffffff<>+16(SB)/4, $0x7fffffff
-DATA c7fffffff<>+20(SB)/4, $0x7fffffff
-DATA c7fffffff<>+24(SB)/4, $0x7fffffff
-DATA c7fffffff<>+28(SB)/4, $0x7fffffff
-DATA c7fffffff<>+32(SB)/4, $0x7fffffff
-DATA c7fffffff<>+36(SB)/4, $0x7fffffff
-DATA c7fffffff<>+40(SB)/4, $0x7fffffff
-DATA c7fffffff<>+44(SB)/4, $0x7fffffff
-DATA c7fffffff<>+48(SB)/4, $0x7fffffff
-DATA c7fffffff<>+52(SB)/4, $0x7fffffff
-DATA c7fffffff<>+56(SB)/4, $0x7fffffff
-DATA c7fffffff<>+60(SB)/4, $0x7fffffff
-GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
-
-DATA c7f800000<>+0(SB)/4, $0x7f800000
-DATA c7f800000<>+4(SB)/4, $0x7f800000
-DATA c7f800000<>+8(SB)/4, $0x7f800000
-DATA c7f800000<>+12(SB)/4, $0x7f800000
-DATA c7f800000<>+16(SB)/4, $0x7f800000
-DATA c7f800000<>+20(SB)/4, $0x7f800000
-DATA c7f800000<>+24(SB)/4, $0x7f800000
-DATA c7f800000<>+28(SB)/4, $0x7f800000
-DATA c7f800000<>+32(SB)/4, $0x7f800000
-DATA c7f800000<>+36(SB)/4, $0x7f800000
-DATA c7f800000<>+40(SB)/4, $0x7f800000
-DATA c7f800000<>+44(SB)/4, $0x7f800000
-DATA c7f800000<>+48(SB)/4, $0x7f800000
-DATA c7f800000<>+52(SB)/4, $0x7f800000
-DATA c7f800000<>+56(SB)/4, $0x7f800000
-DATA c7f800000<>+60(SB)/4, $0x7f800000
-GLOBL c7f800000<>(SB), RODATA|NOPTR, $64
 
 DATA c49800000<>+0(SB)/4, $0x49800000
 DATA c49800000<>+4(SB)/4, $0x49800000
@@ -1286,6 +1538,24 @@ DATA c35800000<>+52(SB)/4, $0x35800000
 DATA c35800000<>+56(SB)/4, $0x35800000
 DATA c35800000<>+60(SB)/4, $0x35800000
 GLOBL c35800000<>(SB), RODATA|NOPTR, $64
+
+DATA c40000000<>+0(SB)/4, $0x40000000
+DATA c40000000<>+4(SB)/4, $0x40000000
+DATA c40000000<>+8(SB)/4, $0x40000000
+DATA c40000000<>+12(SB)/4, $0x40000000
+DATA c40000000<>+16(SB)/4, $0x40000000
+DATA c40000000<>+20(SB)/4, $0x40000000
+DATA c40000000<>+24(SB)/4, $0x40000000
+DATA c40000000<>+28(SB)/4, $0x40000000
+DATA c40000000<>+32(SB)/4, $0x40000000
+DATA c40000000<>+36(SB)/4, $0x40000000
+DATA c40000000<>+40(SB)/4, $0x40000000
+DATA c40000000<>+44(SB)/4, $0x40000000
+DATA c40000000<>+48(SB)/4, $0x40000000
+DATA c40000000<>+52(SB)/4, $0x40000000
+DATA c40000000<>+56(SB)/4, $0x40000000
+DATA c40000000<>+60(SB)/4, $0x40000000
+GLOBL c40000000<>(SB), RODATA|NOPTR, $64
 
 DATA c3f7fff00<>+0(SB)/4, $0x3f7fff00
 DATA c3f7fff00<>+4(SB)/4, $0x3f7fff00
@@ -1359,7 +1629,7 @@ DATA c00000001<>+56(SB)/4, $0x00000001
 DATA c00000001<>+60(SB)/4, $0x00000001
 GLOBL c00000001<>(SB), RODATA|NOPTR, $64
 
-// func fitAffineAbsoluteAVX512(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, fit *[14][32]float32) (skipped uint32)
+// func fitAffineAbsoluteAVX512(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32, fit *[14][32]float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·fitAffineAbsoluteAVX512(SB), NOSPLIT, $0-60
 	MOVQ         n+0(FP), AX
@@ -1788,13 +2058,16 @@ trial_errors_check:
 	VMOVAPS      Z3, K1, Z2
 	VMOVUPS      Z2, 128(BX)
 	VMOVUPS      1664(BX), Z2
-	VMOVUPS      c3f7fff00<>+0(SB), Z3
-	VDIVPS       Z2, Z3, Z3
-	VMOVUPS      1408(BX), Z2
+	VRCP14PS     Z2, Z3
+	VMULPS       Z3, Z2, Z2
+	VMOVUPS      c40000000<>+0(SB), Z16
+	VSUBPS       Z2, Z16, Z16
+	VMULPS       Z16, Z3, Z3
+	VMULPS       c3f7fff00<>+0(SB), Z3, Z3
 	VSUBPS       c3f800000<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VBROADCASTSS step+32(FP), Z2
-	VDIVPS       Z2, Z3, Z3
+	VMULPS       1408(BX), Z3, Z3
+	VBROADCASTSS perStep+32(FP), Z16
+	VMULPS       Z16, Z3, Z3
 	VSUBPS       c3b800000<>+0(SB), Z3, Z3
 	VMAXPS       c00000000<>+0(SB), Z3, Z3
 	VMINPS       c42800000<>+0(SB), Z3, Z3
@@ -1827,13 +2100,16 @@ trial_errors_check:
 	VMOVAPS      Z15, K1, Z2
 	VMOVUPS      Z2, 192(BX)
 	VMOVUPS      1728(BX), Z2
-	VMOVUPS      c3f7fff00<>+0(SB), Z3
-	VDIVPS       Z2, Z3, Z3
-	VMOVUPS      1472(BX), Z2
+	VRCP14PS     Z2, Z3
+	VMULPS       Z3, Z2, Z2
+	VMOVUPS      c40000000<>+0(SB), Z14
+	VSUBPS       Z2, Z14, Z14
+	VMULPS       Z14, Z3, Z3
+	VMULPS       c3f7fff00<>+0(SB), Z3, Z3
 	VSUBPS       c3f800000<>+0(SB), Z3, Z3
-	VMULPS       Z2, Z3, Z3
-	VBROADCASTSS step+32(FP), Z2
-	VDIVPS       Z2, Z3, Z3
+	VMULPS       1472(BX), Z3, Z3
+	VBROADCASTSS perStep+32(FP), Z14
+	VMULPS       Z14, Z3, Z3
 	VSUBPS       c3b800000<>+0(SB), Z3, Z3
 	VMAXPS       c00000000<>+0(SB), Z3, Z3
 	VMINPS       c42800000<>+0(SB), Z3, Z3
@@ -1855,7 +2131,7 @@ trial_errors_check:
 	VZEROUPPER
 	RET
 
-// func fitAffineAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, fit *[14][32]float32) (skipped uint32)
+// func fitAffineAVX2(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32, fit *[14][32]float32) (skipped uint32)
 // Requires: AVX
 TEXT ·fitAffineAVX2(SB), NOSPLIT, $0-60
 	MOVQ         n+0(FP), AX
@@ -2279,7 +2555,7 @@ trial_check:
 	VZEROUPPER
 	RET
 
-// func fitAffineFewAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, fit *[14][32]float32) (skipped uint32)
+// func fitAffineFewAVX2(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32, fit *[14][32]float32) (skipped uint32)
 // Requires: AVX, AVX2
 TEXT ·fitAffineFewAVX2(SB), NOSPLIT, $0-60
 	MOVQ         n+0(FP), AX
@@ -2700,13 +2976,16 @@ trial_errors_check:
 	VBLENDVPS    Y10, Y4, Y1, Y1
 	VMOVUPS      Y1, 128(BX)
 	VMOVUPS      1664(BX), Y1
-	VMOVUPS      c3f7fff00<>+0(SB), Y4
-	VDIVPS       Y1, Y4, Y4
-	VMOVUPS      1408(BX), Y1
+	VRCPPS       Y1, Y4
+	VMULPS       Y4, Y1, Y1
+	VMOVUPS      c40000000<>+0(SB), Y7
+	VSUBPS       Y1, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VMULPS       c3f7fff00<>+0(SB), Y4, Y4
 	VSUBPS       c3f800000<>+0(SB), Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VBROADCASTSS step+32(FP), Y1
-	VDIVPS       Y1, Y4, Y4
+	VMULPS       1408(BX), Y4, Y4
+	VBROADCASTSS perStep+32(FP), Y7
+	VMULPS       Y7, Y4, Y4
 	VSUBPS       c3b800000<>+0(SB), Y4, Y4
 	VMAXPS       c00000000<>+0(SB), Y4, Y4
 	VMINPS       c42800000<>+0(SB), Y4, Y4
@@ -2739,13 +3018,16 @@ trial_errors_check:
 	VBLENDVPS    Y1, Y6, Y4, Y4
 	VMOVUPS      Y4, 160(BX)
 	VMOVUPS      1696(BX), Y4
-	VMOVUPS      c3f7fff00<>+0(SB), Y5
-	VDIVPS       Y4, Y5, Y5
-	VMOVUPS      1440(BX), Y4
+	VRCPPS       Y4, Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      c40000000<>+0(SB), Y6
+	VSUBPS       Y4, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMULPS       c3f7fff00<>+0(SB), Y5, Y5
 	VSUBPS       c3f800000<>+0(SB), Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VBROADCASTSS step+32(FP), Y4
-	VDIVPS       Y4, Y5, Y5
+	VMULPS       1440(BX), Y5, Y5
+	VBROADCASTSS perStep+32(FP), Y6
+	VMULPS       Y6, Y5, Y5
 	VSUBPS       c3b800000<>+0(SB), Y5, Y5
 	VMAXPS       c00000000<>+0(SB), Y5, Y5
 	VMINPS       c42800000<>+0(SB), Y5, Y5
@@ -2767,7 +3049,7 @@ trial_errors_check:
 	VZEROUPPER
 	RET
 
-// func fitAffineFewAbsoluteAVX2(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, fit *[14][32]float32) (skipped uint32)
+// func fitAffineFewAbsoluteAVX2(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32, fit *[14][32]float32) (skipped uint32)
 // Requires: AVX, AVX2
 TEXT ·fitAffineFewAbsoluteAVX2(SB), NOSPLIT, $0-60
 	MOVQ         n+0(FP), AX
@@ -3188,13 +3470,16 @@ trial_errors_check:
 	VBLENDVPS    Y10, Y4, Y1, Y1
 	VMOVUPS      Y1, 128(BX)
 	VMOVUPS      1664(BX), Y1
-	VMOVUPS      c3f7fff00<>+0(SB), Y4
-	VDIVPS       Y1, Y4, Y4
-	VMOVUPS      1408(BX), Y1
+	VRCPPS       Y1, Y4
+	VMULPS       Y4, Y1, Y1
+	VMOVUPS      c40000000<>+0(SB), Y7
+	VSUBPS       Y1, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VMULPS       c3f7fff00<>+0(SB), Y4, Y4
 	VSUBPS       c3f800000<>+0(SB), Y4, Y4
-	VMULPS       Y1, Y4, Y4
-	VBROADCASTSS step+32(FP), Y1
-	VDIVPS       Y1, Y4, Y4
+	VMULPS       1408(BX), Y4, Y4
+	VBROADCASTSS perStep+32(FP), Y7
+	VMULPS       Y7, Y4, Y4
 	VSUBPS       c3b800000<>+0(SB), Y4, Y4
 	VMAXPS       c00000000<>+0(SB), Y4, Y4
 	VMINPS       c42800000<>+0(SB), Y4, Y4
@@ -3227,13 +3512,16 @@ trial_errors_check:
 	VBLENDVPS    Y1, Y6, Y4, Y4
 	VMOVUPS      Y4, 160(BX)
 	VMOVUPS      1696(BX), Y4
-	VMOVUPS      c3f7fff00<>+0(SB), Y5
-	VDIVPS       Y4, Y5, Y5
-	VMOVUPS      1440(BX), Y4
+	VRCPPS       Y4, Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      c40000000<>+0(SB), Y6
+	VSUBPS       Y4, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMULPS       c3f7fff00<>+0(SB), Y5, Y5
 	VSUBPS       c3f800000<>+0(SB), Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VBROADCASTSS step+32(FP), Y4
-	VDIVPS       Y4, Y5, Y5
+	VMULPS       1440(BX), Y5, Y5
+	VBROADCASTSS perStep+32(FP), Y6
+	VMULPS       Y6, Y5, Y5
 	VSUBPS       c3b800000<>+0(SB), Y5, Y5
 	VMAXPS       c00000000<>+0(SB), Y5, Y5
 	VMINPS       c42800000<>+0(SB), Y5, Y5
@@ -3432,24 +3720,6 @@ trial_check:
 	VZEROUPPER
 	RET
 
-DATA c26901d7d<>+0(SB)/4, $0x26901d7d
-DATA c26901d7d<>+4(SB)/4, $0x26901d7d
-DATA c26901d7d<>+8(SB)/4, $0x26901d7d
-DATA c26901d7d<>+12(SB)/4, $0x26901d7d
-DATA c26901d7d<>+16(SB)/4, $0x26901d7d
-DATA c26901d7d<>+20(SB)/4, $0x26901d7d
-DATA c26901d7d<>+24(SB)/4, $0x26901d7d
-DATA c26901d7d<>+28(SB)/4, $0x26901d7d
-DATA c26901d7d<>+32(SB)/4, $0x26901d7d
-DATA c26901d7d<>+36(SB)/4, $0x26901d7d
-DATA c26901d7d<>+40(SB)/4, $0x26901d7d
-DATA c26901d7d<>+44(SB)/4, $0x26901d7d
-DATA c26901d7d<>+48(SB)/4, $0x26901d7d
-DATA c26901d7d<>+52(SB)/4, $0x26901d7d
-DATA c26901d7d<>+56(SB)/4, $0x26901d7d
-DATA c26901d7d<>+60(SB)/4, $0x26901d7d
-GLOBL c26901d7d<>(SB), RODATA|NOPTR, $64
-
 // func refineSymmetricAVX512(n int, x *float32, level *float32, half float32, fit *float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·refineSymmetricAVX512(SB), NOSPLIT, $0-44
@@ -3597,24 +3867,6 @@ settled:
 	MOVL    SI, skipped+40(FP)
 	VZEROUPPER
 	RET
-
-DATA c4a800000<>+0(SB)/4, $0x4a800000
-DATA c4a800000<>+4(SB)/4, $0x4a800000
-DATA c4a800000<>+8(SB)/4, $0x4a800000
-DATA c4a800000<>+12(SB)/4, $0x4a800000
-DATA c4a800000<>+16(SB)/4, $0x4a800000
-DATA c4a800000<>+20(SB)/4, $0x4a800000
-DATA c4a800000<>+24(SB)/4, $0x4a800000
-DATA c4a800000<>+28(SB)/4, $0x4a800000
-DATA c4a800000<>+32(SB)/4, $0x4a800000
-DATA c4a800000<>+36(SB)/4, $0x4a800000
-DATA c4a800000<>+40(SB)/4, $0x4a800000
-DATA c4a800000<>+44(SB)/4, $0x4a800000
-DATA c4a800000<>+48(SB)/4, $0x4a800000
-DATA c4a800000<>+52(SB)/4, $0x4a800000
-DATA c4a800000<>+56(SB)/4, $0x4a800000
-DATA c4a800000<>+60(SB)/4, $0x4a800000
-GLOBL c4a800000<>(SB), RODATA|NOPTR, $64
 
 // func fitIQ4AVX512(n int, x *float32, w *float32, trials int, numerators *float32, fit *float32) (skipped uint32)
 // Requires: AVX, AVX512DQ, AVX512F

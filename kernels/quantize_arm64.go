@@ -181,3 +181,7 @@ func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool {
 	}
 	return true
 }
+
+func fitPositives(p *Positives, n int, top float32, trials *[9]float32) (skipped uint32) {
+	return 1<<PositiveLanes - 1
+}

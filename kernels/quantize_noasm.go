@@ -40,3 +40,7 @@ func multiplyLevels(level []uint8, x []float32, n int, from, factor []float32, l
 }
 
 func quantize(kind BlockKind, blocks int, dst []byte, src []float32) bool { return false }
+
+func fitPositives(p *Positives, n int, top float32, trials *[9]float32) (skipped uint32) {
+	return 1<<PositiveLanes - 1
+}

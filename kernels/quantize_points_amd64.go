@@ -32,7 +32,7 @@ var digits = func() (n [256]uint16) {
 
 func snapPoint(p *PointTrials, l *Lattice, i, trials int, x, w []float32) (moved uint32) {
 	inverse, scale, errors, codes := &p.Inverse[0], &p.Scale[0], &p.errors[0], &p.Codes[i][0]
-	if current == tierAVX512 && trials > 1 {
+	if current >= tierAVX512 && trials > 1 {
 		near, lists := &l.Near[0], &l.Short[0]
 		if l.Size == 8 {
 			return snapPoint8AVX512(trials, ptr(x), ptr(w), inverse, scale, &p.near[0], near, lists, &digits[0], codes)

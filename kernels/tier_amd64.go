@@ -7,7 +7,8 @@ import "golang.org/x/sys/cpu"
 // processorTier names every feature that the assembly of a tier uses.
 func processorTier() tier {
 	avx2 := cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C
-	avx512 := avx2 && cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512BW
+	bits := cpu.X86.HasBMI1 && cpu.X86.HasBMI2 && cpu.X86.HasPOPCNT
+	avx512 := avx2 && bits && cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512BW
 	switch {
 	case avx512 && cpu.X86.HasAVX512VNNI && cpu.X86.HasAVX512BF16 && hasAMX():
 		return tierAMX

@@ -119,11 +119,8 @@ func finishAffineLanes(head *[headBytesK]byte, x *[weightsK]float32, l *laneSear
 
 // finishAffineLanesWeighted is the end of quantizeAffineWeighted.
 func finishAffineLanesWeighted(head *[headBytesK]byte, x *[weightsK]float32, l *laneSearch, at int) *[weightsK]uint8 {
-	var scales, minima [groupsK]uint8
-	minimum, total := l.minima(), l.total[at:][:groupsK]
-	d := fitPositive(scales[:], l.scale[at:][:groupsK], total, topScaleK)
-	dmin := fitPositive(minima[:], minimum[at:][:groupsK], total, topScaleK)
-	h := writeHead(head, d, dmin, &scales, &minima)
+	i := at / groupsK * 2
+	h := writeHead(head, l.factor[i], l.factor[i+1], (*[groupsK]uint8)(l.steps[i][:]), (*[groupsK]uint8)(l.steps[i+1][:]))
 	return l.round(x, h.scale[:], h.minimum[:], 0, int(l.affine.top), at)
 }
 

@@ -28,6 +28,10 @@ type laneSearch struct {
 	half       int                                  // of findSymmetric and findRefined
 	numerators []float32                            // the numbers of codes to try, in order
 
+	positives kernels.Positives                        // the scales of super-blocks, each followed by its minima
+	factor    [kernels.PositiveLanes]float32           // of the codes of these
+	steps     [kernels.PositiveLanes][groupsQ2_K]uint8 // the codes
+
 	memory [64]float32 // of numerators
 	w      [maxGroup * kernels.MaxLanes]float32
 	codes  [maxGroup * kernels.MaxLanes]uint8
@@ -160,6 +164,8 @@ type laneFormat struct {
 	weigh    func(g *kernels.Groups) // without importance
 	// with importance: errorWeights has this times the mean square; 0: importance alone counts
 	spread float32
+	// with importance: the highest code of scales and minima, which a factor is searched for; 0: there is no such factor
+	topScale int
 
 	plain  func(dst []byte, row, importance []float32)                 // the definition
 	finish func(b []byte, x *[weightsK]float32, l *laneSearch, at int) // makes a block; its first group is number at
@@ -175,6 +181,9 @@ func (f *laneFormat) quantize(dst []byte, row, importance []float32) {
 		blocks := min(most, len(row)/weightsK)
 		x := row[:blocks*weightsK]
 		l.fit(x, f.weights(l, x, importance), f.n, f.weigh)
+		if f.topScale > 0 {
+			l.fitScales(blocks, perBlock, f.topScale)
+		}
 		for i := range blocks {
 			b, x := dst[:f.bytes], x[i*weightsK:][:weightsK]
 			if l.skipped>>(i*perBlock)&(1<<perBlock-1) != 0 {
@@ -188,6 +197,37 @@ func (f *laneFormat) quantize(dst []byte, row, importance []float32) {
 			}
 		}
 		row = row[len(x):]
+	}
+}
+
+// fitScales is fitPositive for the scales and the minima of super-blocks of n groups.
+func (l *laneSearch) fitScales(blocks, n, top int) {
+	for first := 0; first < blocks; first += kernels.PositiveLanes / 2 {
+		p, count := &l.positives, min(kernels.PositiveLanes/2, blocks-first)
+		for i := range kernels.PositiveLanes / 2 {
+			at := min(first+i, blocks-1) * n
+			for j := range n {
+				p.X[j][2*i], p.X[j][2*i+1] = l.scale[at+j], -l.origin[at+j]
+				p.W[j][2*i], p.W[j][2*i+1] = l.total[at+j], l.total[at+j]
+			}
+		}
+		skipped := p.Fit(n, top)
+		for i := range 2 * count {
+			to := 2*first + i
+			codes := l.steps[to][:n]
+			if skipped>>i&1 == 0 {
+				l.factor[to] = p.Scale[i]
+				for j := range codes {
+					codes[j] = uint8(p.Level[j][i])
+				}
+				continue
+			}
+			var x, w [groupsQ2_K]float32
+			for j := range n {
+				x[j], w[j] = p.X[j][i], p.W[j][i]
+			}
+			l.factor[to] = fitPositive(codes, x[:n], w[:n], top)
+		}
 	}
 }
 

@@ -44,14 +44,11 @@ var (
 		},
 	}
 	lanesWeightedQ2_K = laneFormat{
-		n: 16, bytes: bytesQ2_K, lanes: affineLanes(&searchWeightedQ2_K), spread: 1,
+		n: 16, bytes: bytesQ2_K, lanes: affineLanes(&searchWeightedQ2_K), spread: 1, topScale: 15,
 		plain: plainWeightedQ2_K,
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
-			var scales, minima [groupsQ2_K]uint8
-			minimum, total := l.minima(), l.total[at:][:groupsQ2_K]
-			d := fitPositive(scales[:], l.scale[at:][:groupsQ2_K], total, 15)
-			dmin := fitPositive(minima[:], minimum[at:][:groupsQ2_K], total, 15)
-			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, at, d, dmin, &scales, &minima)
+			i := at / groupsQ2_K * 2
+			finishLanesQ2_K((*[bytesQ2_K]byte)(b), x, l, at, l.factor[i], l.factor[i+1], &l.steps[i], &l.steps[i+1])
 		},
 	}
 )

@@ -33,7 +33,7 @@ var (
 		},
 	}
 	lanesWeightedQ4_K = laneFormat{
-		n: groupLenK, bytes: bytesQ4_K, lanes: affineLanes(&searchWeightedQ4_K), spread: 2,
+		n: groupLenK, bytes: bytesQ4_K, lanes: affineLanes(&searchWeightedQ4_K), spread: 2, topScale: topScaleK,
 		plain: plainWeightedQ4_K,
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			packQ4_K((*[128]byte)(b[headBytesK:]), finishAffineLanesWeighted((*[headBytesK]byte)(b), x, l, at))

@@ -37,7 +37,7 @@ var (
 		},
 	}
 	lanesWeightedQ5_K = laneFormat{
-		n: groupLenK, bytes: bytesQ5_K, lanes: affineLanes(&searchWeightedQ5_K), spread: 2,
+		n: groupLenK, bytes: bytesQ5_K, lanes: affineLanes(&searchWeightedQ5_K), spread: 2, topScale: topScaleK,
 		plain: plainWeightedQ5_K,
 		finish: func(b []byte, x *[weightsK]float32, l *laneSearch, at int) {
 			packQ5_K((*[bytesQ5_K]byte)(b), finishAffineLanesWeighted((*[headBytesK]byte)(b), x, l, at))

@@ -10,6 +10,7 @@ func quantizeFile(g *gen) {
 	cutsTogether(g)
 	cutsApart(g)
 	positiveErrors(g)
+	fitPositive(g)
 	fitAffine(g, avx512, "fitAffine", false, 32)
 	fitAffine(g, avx512, "fitAffineAbsolute", true, 32)
 	fitAffine(g, avx2, "fitAffine", false, 0)

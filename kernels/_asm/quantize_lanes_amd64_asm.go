@@ -18,6 +18,7 @@ const (
 	isUnordered = 3
 	differs     = 4
 	isNotLess   = 5
+	isAtLeast   = 13
 	exceeds     = 6 // or is no number
 	isGreater   = 14
 )
@@ -160,7 +161,7 @@ const (
 // ties[l] is 1/(l + 1/2) for a level l below the highest, else 0. Where v is the number that is rounded to level l,
 // v·ties[l] says how far v is on the way to the next level. It grows with the number of levels.
 func fitAffine(g *gen, s isa, name string, absolute bool, entries int) {
-	g.kernel(s, name, "(n int, x *float32, trials int, numerators *float32, step float32, ties *float32, "+
+	g.kernel(s, name, "(n int, x *float32, trials int, numerators *float32, perStep float32, ties *float32, "+
 		"fit *[14][32]float32) (skipped uint32)", "the search of Groups.FitAffine")
 	f := affineFit{gen: g, n: g.param("n"), x: g.param("x"), numerators: g.param("numerators"), fit: g.param("fit"),
 		skipped: g.GP32(), absolute: absolute, entries: entries}
@@ -195,12 +196,12 @@ func fitAffine(g *gen, s isa, name string, absolute bool, entries int) {
 	g.end()
 }
 
-// at is vector number i of what is known of each group.
+// slot is what is known of each group of a vector: number i.
 func (f *affineFit) slot(set, i int) operand.Mem {
 	return operand.Mem{Base: f.fit, Disp: 128*i + set*f.bytes()}
 }
 
-// both runs body for both vectors of groups.
+// eachSet runs body for both vectors of groups.
 func eachSet(body func(set int)) {
 	body(0)
 	body(1)
@@ -478,12 +479,21 @@ func (f *affineFit) active(set int) reg.Register {
 // pass goes past the trial, and past those at which no level changes if it was no better. Margins see to it that this
 // is certain: v and the numerators are rounded, by less than 2⁻²⁰.
 func (f *affineFit) pass(set int, better reg.Register) {
-	tie, step := f.get(f.slot(set, slotTie)), f.vec()
-	until, numerator := f.binary(f.VDIVPS, tie, f.constant(1-1.0/(1<<16))), f.get(f.slot(set, slotNumerator))
+	tie, until, part := f.get(f.slot(set, slotTie)), f.vec(), f.vec()
+	if f.lanes == 16 {
+		f.VRCP14PS(tie, until)
+	} else {
+		f.VRCPPS(tie, until)
+	}
+	f.VMULPS(until, tie, tie)
+	f.VMOVUPS(f.number(2), part)
+	f.VSUBPS(tie, part, part)
+	f.VMULPS(part, until, until) // 1/tie, but for 2⁻²⁰ of it
+	f.VMULPS(f.number(1-1.0/(1<<16)), until, until)
 	f.VSUBPS(f.number(1), until, until)
-	f.VMULPS(numerator, until, until)
-	f.VBROADCASTSS(f.address(f.Param("step")), step)
-	f.VDIVPS(step, until, until)
+	f.VMULPS(f.slot(set, slotNumerator), until, until)
+	f.VBROADCASTSS(f.address(f.Param("perStep")), part)
+	f.VMULPS(part, until, until)
 	f.VSUBPS(f.number(1.0/(1<<8)), until, until)
 	f.VMAXPS(f.number(0), until, until)
 	f.VMINPS(f.number(64), until, until)
@@ -693,3 +703,127 @@ func positiveErrors(g *gen) {
 	g.VMOVUPS(sum, operand.Mem{Base: g.param("sums")})
 	g.end()
 }
+
+// fitPositive is the search for a scale of eight groups of numbers that are not negative. Groups with others are
+// skipped.
+func fitPositive(g *gen) {
+	g.kernel(avx2, "fitPositive", "(n int, x, w, level *float32, top float32, trials *float32, scale *float32) "+
+		"(skipped uint32)", "the search of Positives.Fit; trials are the numbers of levels over the greatest of a group, "+
+		"behind the highest level")
+	n, x, w, level := g.param("n"), g.param("x"), g.param("w"), g.param("level")
+	top := g.splat("top")
+	rounded := func(v reg.VecVirtual) {
+		g.VADDPS(g.number(roundingBias), v, v)
+		g.VSUBPS(g.number(roundingBias), v, v)
+		g.VMINPS(top, v, v)
+	}
+	each := func(label string, body func(at reg.Register)) {
+		at, rest := g.GP64(), g.GP64()
+		g.XORQ(at, at)
+		g.MOVQ(n, rest)
+		g.loop(label, rest, 1, func() {
+			body(at)
+			g.ADDQ(operand.Imm(uint64(g.bytes())), at)
+		})
+	}
+	greatest, ordinary := g.zeros(1)[0], g.vec()
+	g.VPCMPEQD(ordinary, ordinary, ordinary)
+	each("extent", func(at reg.Register) {
+		v := g.get(indexed(x, at, 0))
+		g.VANDPS(g.compare(v, isAtLeast, g.number(0)), ordinary, ordinary)
+		g.VANDPS(g.compare(v, isLess, g.bits(0x7f800000)), ordinary, ordinary)
+		g.VMAXPS(v, greatest, greatest)
+	})
+	skipped := g.bitsOf(ordinary)
+	g.NOTL(skipped)
+
+	least, best, trial, rest := g.vec(), g.vec(), g.param("trials"), g.GP64()
+	g.MOVQ(operand.U32(positiveTrials), rest)
+	g.VMOVUPS(g.bits(0x7f800000), least)
+	first := g.get(g.bits(0xffffffff))
+	g.loop("trial", rest, 1, func() {
+		inverse, sum := g.vec(), g.zeros(1)[0]
+		g.VBROADCASTSS(operand.Mem{Base: trial}, inverse)
+		g.ADDQ(operand.Imm(4), trial)
+		g.VDIVPS(greatest, inverse, inverse)
+		step := g.binary(g.VDIVPS, inverse, g.constant(1))
+		each("errors", func(at reg.Register) {
+			v := g.get(indexed(x, at, 0))
+			l := g.binary(g.VMULPS, inverse, v)
+			rounded(l)
+			g.VMULPS(step, l, l)
+			g.VSUBPS(l, v, v)
+			e := g.binary(g.VMULPS, indexed(w, at, 0), v)
+			g.VMULPS(v, e, e)
+			g.VADDPS(e, sum, sum)
+		})
+		less := g.compare(sum, isLess, least)
+		g.VORPS(first, less, less)
+		g.choose(less, sum, least)
+		g.choose(less, inverse, best)
+		g.VXORPS(first, first, first)
+	})
+	lx, ll := g.zeros(2)[0], g.vec()
+	g.zero(ll)
+	each("levels", func(at reg.Register) {
+		v, weight := g.get(indexed(x, at, 0)), g.get(indexed(w, at, 0))
+		l := g.binary(g.VMULPS, best, v)
+		rounded(l)
+		g.VMOVUPS(l, indexed(level, at, 0))
+		g.VMULPS(v, weight, v)
+		g.VMULPS(l, v, v)
+		g.VADDPS(v, lx, lx)
+		g.VMULPS(l, weight, weight)
+		g.VMULPS(l, weight, weight)
+		g.VADDPS(weight, ll, ll)
+	})
+	rounds, changed := g.GP64(), g.GP32()
+	g.MOVQ(operand.U32(refineRounds), rounds)
+	g.loop("round", rounds, 1, func() {
+		g.XORL(changed, changed)
+		each("number", func(at reg.Register) {
+			v, w, old := g.get(indexed(x, at, 0)), g.get(indexed(w, at, 0)), g.get(indexed(level, at, 0))
+			wx := g.binary(g.VMULPS, v, w)
+			restX := g.binary(g.VSUBPS, g.binary(g.VMULPS, old, wx), lx)
+			less := g.binary(g.VMULPS, old, w)
+			g.VMULPS(old, less, less)
+			rest := g.binary(g.VSUBPS, less, ll)
+			ok := g.both(g.compare(restX, isGreater, g.number(0)), g.compare(rest, isGreater, g.number(0)))
+			l := g.binary(g.VMULPS, rest, v)
+			g.VDIVPS(restX, l, l)
+			g.ORL(g.bitsOf(g.both(g.compare(g.magnitude(l), isNotLess, g.number(1<<22)), ok)), skipped)
+			rounded(l)
+			ok = g.both(ok, g.compare(l, differs, old))
+			g.VMULPS(l, wx, wx)
+			g.VADDPS(wx, restX, restX)
+			g.VMULPS(l, w, w)
+			g.VMULPS(l, w, w)
+			g.VADDPS(w, rest, rest)
+			mine, theirs := g.binary(g.VMULPS, restX, restX), g.binary(g.VMULPS, lx, lx)
+			g.VMULPS(ll, mine, mine)
+			g.VMULPS(rest, theirs, theirs)
+			ok = g.both(ok, g.compare(mine, isGreater, theirs))
+			g.choose(ok, restX, lx)
+			g.choose(ok, rest, ll)
+			g.choose(ok, l, old)
+			g.VMOVUPS(old, indexed(level, at, 0))
+			g.ORL(g.bitsOf(ok), changed)
+		})
+		g.TESTL(changed, changed)
+		g.JZ(operand.LabelRef("settled"))
+	})
+	g.Label("settled")
+	scale := g.zeros(1)[0]
+	g.choose(g.compare(ll, isGreater, g.number(0)), g.binary(g.VDIVPS, ll, lx), scale)
+	nothing := g.compare(greatest, isLess, g.bits(noScale))
+	g.choose(nothing, g.constant(0), scale)
+	g.VMOVUPS(scale, operand.Mem{Base: g.param("scale")})
+	each("nothing", func(at reg.Register) {
+		g.VMOVUPS(g.binary(g.VANDNPS, g.get(indexed(level, at, 0)), nothing), indexed(level, at, 0))
+	})
+	g.Store(skipped, g.ReturnIndex(0))
+	g.end()
+}
+
+// positiveTrials is the scales that fitPositive tries.
+const positiveTrials = 9

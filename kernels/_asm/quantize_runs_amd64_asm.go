@@ -24,14 +24,14 @@ const (
 	nearRuns   = 3*nearErrors + 64
 )
 
-// snapPoints is snapPoint for AVX-512. Scales in a row that round to the same levels are a run: its scales have the same
-// near points. Those that are farther than another one at the first and the last scale are so at all between (see
+// snapPoints is snapPoint for AVX-512. Scales in a row that round to the same levels are a run: they have the same near
+// points. Those that are farther than another one at the first and the last scale are so at all between (see
 // leaveOutFar). What is left is mostly one point.
 func snapPoints(g *gen, size, radix int) {
 	g.kernel(avx512, fmt.Sprintf("snapPoint%d", size), "(trials int, x, w, inverse, scale, memory *float32, "+
 		"near *uint32, lists, digits *uint16, codes *uint32) (moved uint32)",
-		fmt.Sprintf("codes[t] = the point next to x*inverse[t] for trials, and the bits of those that were moved; of %d "+
-			"weights and %d levels", size, radix))
+		fmt.Sprintf("codes[t] = the point next to x*inverse[t] for trials, and the bits of those that were moved; of "+
+			"%d weights and %d levels", size, radix))
 	p := pointRuns{gen: g, size: size, radix: radix}
 	codes, moved, ends, left := g.param("codes"), g.GP32(), g.GP32(), g.GP64()
 	p.round(codes, ends)
@@ -304,7 +304,8 @@ func (p *pointRuns) keep(list, start, end reg.Register) (kept reg.GPVirtual) {
 	return kept
 }
 
-// atEnds is the errors of points at two scales, divided by the scale and less what is the same for all, and their sum.
+// atEnds is the errors of points at two scales, divided by the scale and less what is the same for all points, and
+// their sum.
 func (p *pointRuns) atEnds(list, at reg.Register, first, last reg.VecVirtual) (atFirst, atLast, both reg.VecVirtual) {
 	q, a, b := p.vec(), p.vec(), p.vec()
 	p.VPMOVZXWD(operand.Mem{Base: list, Index: at, Scale: 2}, q)
@@ -365,8 +366,8 @@ func (p *pointRuns) keptCode(v reg.VecVirtual, at operand.Mem) {
 	p.VPBROADCASTD(code, v)
 }
 
-// nearest sets the codes of a mask, of one half of the trials, to the first of the codes that were kept with the least
-// error.
+// nearest sets the codes of a mask, of one half of the trials, to the first of the codes that were kept with the
+// least error.
 func (p *pointRuns) nearest(half int, mask reg.Register, kept, codes reg.Register) {
 	done, label := fmt.Sprintf("done%d", half), fmt.Sprintf("candidate%d", half)
 	bits := p.GP32()
