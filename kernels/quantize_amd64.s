@@ -4251,7 +4251,7 @@ group_check:
 	RET
 
 // func snapPoint8AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, memory *float32, near *uint32, lists *uint16, digits *uint16, codes *uint32) (moved uint32)
-// Requires: AVX, AVX512F, BMI, BMI2, POPCNT
+// Requires: AVX, AVX512F, BMI, BMI2, CMOV, POPCNT
 TEXT ·snapPoint8AVX512(SB), NOSPLIT, $0-84
 	MOVQ        codes+72(FP), AX
 	MOVQ        x+8(FP), DX
@@ -4570,7 +4570,10 @@ run:
 	KMOVW         K3, K3
 	VCMPPS        $0x0e, c0d800000<>+0(SB), Z15, K4
 	KANDW         K3, K4, K3
+	VMULPS        Z7, Z10, Z15
 	VCMPPS        $0x01, c71800000<>+0(SB), Z10, K4
+	KANDW         K3, K4, K3
+	VCMPPS        $0x01, c71800000<>+0(SB), Z15, K4
 	KANDW         K3, K4, K3
 	MOVWQZX       -2(R8), SI
 	XORQ          DI, DI
@@ -4623,6 +4626,9 @@ run:
 	KMOVW         K3, R10
 	MOVQ          SI, R11
 	SUBQ          DI, R11
+	MOVL          $0x00000010, R12
+	CMPL          R11, R12
+	CMOVLGT       R12, R11
 	BZHIL         R11, R10, R10
 	KMOVW         R10, K3
 	VPMOVZXWD     (R8)(DI*2), Z7
@@ -4699,6 +4705,9 @@ keep:
 	KMOVW         K4, R10
 	MOVQ          SI, R11
 	SUBQ          DI, R11
+	MOVL          $0x00000010, R12
+	CMPL          R11, R12
+	CMOVLGT       R12, R11
 	BZHIL         R11, R10, R10
 	KMOVW         R10, K4
 	VPMOVZXWD     (R8)(DI*2), Z10
@@ -5136,7 +5145,7 @@ DATA oddValues<>+60(SB)/4, $0x41f80000
 GLOBL oddValues<>(SB), RODATA|NOPTR, $64
 
 // func snapPoint4AVX512(trials int, x *float32, w *float32, inverse *float32, scale *float32, memory *float32, near *uint32, lists *uint16, digits *uint16, codes *uint32) (moved uint32)
-// Requires: AVX, AVX512F, BMI, BMI2, POPCNT
+// Requires: AVX, AVX512F, BMI, BMI2, CMOV, POPCNT
 TEXT ·snapPoint4AVX512(SB), NOSPLIT, $0-84
 	MOVQ        codes+72(FP), AX
 	MOVQ        x+8(FP), DX
@@ -5348,7 +5357,10 @@ run:
 	KMOVW         K3, K3
 	VCMPPS        $0x0e, c0d800000<>+0(SB), Z15, K4
 	KANDW         K3, K4, K3
+	VMULPS        Z7, Z10, Z15
 	VCMPPS        $0x01, c71800000<>+0(SB), Z10, K4
+	KANDW         K3, K4, K3
+	VCMPPS        $0x01, c71800000<>+0(SB), Z15, K4
 	KANDW         K3, K4, K3
 	MOVWQZX       -2(R8), SI
 	XORQ          DI, DI
@@ -5401,6 +5413,9 @@ run:
 	KMOVW         K3, R10
 	MOVQ          SI, R11
 	SUBQ          DI, R11
+	MOVL          $0x00000010, R12
+	CMPL          R11, R12
+	CMOVLGT       R12, R11
 	BZHIL         R11, R10, R10
 	KMOVW         R10, K3
 	VPMOVZXWD     (R8)(DI*2), Z7
@@ -5477,6 +5492,9 @@ keep:
 	KMOVW         K4, R10
 	MOVQ          SI, R11
 	SUBQ          DI, R11
+	MOVL          $0x00000010, R12
+	CMPL          R11, R12
+	CMOVLGT       R12, R11
 	BZHIL         R11, R10, R10
 	KMOVW         R10, K4
 	VPMOVZXWD     (R8)(DI*2), Z10

@@ -49,13 +49,16 @@ func (l *Lattice) AddPoint(code uint32) {
 type PointTrials struct {
 	Inverse, Scale [maxTrials]float32   // the scales to try; the other ones are inverse
 	Codes          [8][maxTrials]uint32 // of each point, what was found with each scale
-	_              uint32               // so that a code follows each
 	QX, QQ         [maxTrials]float32   // Σ w·q·x and Σ w·q² of what was found, q = 2·level+1
 
 	errors [errorRows*maxTrials + 16]float32 // memory of the assembly: errors of levels, a row each
 	_      [18*16 + 2*256 + 144]float32      // and what follows them
-	near   [3*1024 + 16]float32              // memory of the assembly: errors of near points, and the nearest of them
+	// memory of the assembly: errors of near points, the nearest of them, and the runs of scales
+	near [3*maxNear + 16 + 4*maxTrials]float32
 }
+
+// maxNear is the most points of a lattice.
+const maxNear = 1024
 
 // errorRows is the most rows of errors of a point: 27 and 5·3, or 4·8.
 const errorRows = 42

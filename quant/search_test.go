@@ -3,7 +3,10 @@ package quant
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"github.com/peftconv/peftconv/kernels"
 )
 
 func TestNearest(t *testing.T) {
@@ -102,5 +105,79 @@ func TestSearchesOfNothing(t *testing.T) {
 	}
 	if scale, minimum := search.fit(codes, x[:], w[:]); scale != 0 && minimum != 2 {
 		t.Errorf("fit of a constant -2: scale %v, minimum %v", scale, minimum)
+	}
+}
+
+// The points found for several scales side by side are those found one by one, with near points in lists of any length.
+func TestSnapInLanes(t *testing.T) {
+	for _, s := range []*latticeSearch{&searchIQ2_XXS, &searchIQ2_XS, &searchIQ2_S, &searchIQ3_XXS, &searchIQ3_S} {
+		near := s.near()
+		longest := make([]int, 0, len(near.place)) // numbers that are no point, those with the longest lists first
+		for n, place := range near.place {
+			if place < 0 {
+				longest = append(longest, n)
+			}
+		}
+		slices.SortStableFunc(longest, func(a, b int) int {
+			return len(near.neighbours(near.place[b])) - len(near.neighbours(near.place[a]))
+		})
+		eachTier(t, func(t *testing.T) {
+			if !haveLanes() {
+				t.Skip("points are not searched in lanes here")
+			}
+			r := rand.New(rand.NewPCG(7, 8))
+			p := new(kernels.PointTrials)
+			for i := range 2000 {
+				g := latticeGroup{n: s.size}
+				n := longest[r.IntN(len(longest))]
+				if i < 500 {
+					n = longest[i%min(len(longest), 100)]
+				}
+				s.unspell(g.codes[:s.size], n)
+				for j := range s.size {
+					g.x[j] = float32(2*g.codes[j]+1) + float32(r.NormFloat64()*0.2)
+					if i%3 == 0 {
+						g.x[j] = float32(math.Round(float64(g.x[j]))) // levels and points that are equally near
+					}
+					g.root[j] = float32(r.IntN(4)) + float32(i%2)*r.Float32()
+				}
+				unit := float32(1)
+				if i%5 == 0 { // errors that overflow or vanish
+					unit = float32(math.Exp(100*r.Float64() - 50))
+					weight := float32(math.Exp(40*r.Float64() - 20))
+					for j := range s.size {
+						g.x[j] *= unit
+						g.root[j] *= weight
+						if i%10 == 0 && r.IntN(2) == 0 { // what counts is far below the scale
+							g.x[j] = 0
+						} else if i%10 == 0 {
+							g.root[j] = 0
+						}
+					}
+				}
+				s.compareSnaps(t, near, &g, p, unit)
+			}
+		})
+	}
+}
+
+// compareSnaps compares the point of a group at all scales about unit.
+func (s *latticeSearch) compareSnaps(
+	t *testing.T, near *nearPoints, g *latticeGroup, p *kernels.PointTrials, unit float32,
+) {
+	t.Helper()
+	trials := 2*s.tries + 1
+	for i := range trials {
+		p.Inverse[i] = s.trial(i-s.tries, unit*s.odd())
+		p.Scale[i] = 1 / p.Inverse[i]
+	}
+	moved := s.snapInLanes(g, p, 0, trials)
+	for i := range trials {
+		s.take(g, p, 0, i)
+		off := s.snap(near, g, &g.trial, 0, p.Inverse[i], p.Scale[i])
+		if g.codes != g.trial || off != (moved>>i&1 != 0) {
+			t.Fatalf("%d levels, scale %d of %d: got %v (moved: %v), want %v (%v), for %v, weights %v", s.radix, i, trials,
+				g.codes[:s.size], moved>>i&1 != 0, g.trial[:s.size], off, g.x[:s.size], g.root[:s.size])
+		}
 	}
 }

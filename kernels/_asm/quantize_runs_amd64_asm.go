@@ -247,10 +247,13 @@ func (p *pointRuns) keep(list, start, end reg.Register) (kept reg.GPVirtual) {
 	sure := p.K()
 	p.KMOVW(p.compare(margin, isGreater, p.number(normal)), sure)
 	sure = p.both(sure, p.compare(part, isGreater, p.number(normal))).(reg.OpmaskVirtual)
-	sure = p.both(sure, p.compare(margin, isLess, p.number(1<<60*(1<<40)))).(reg.OpmaskVirtual)
+	p.VMULPS(first, margin, part)
+	for _, v := range []reg.Register{margin, part} { // no error overflows
+		sure = p.both(sure, p.compare(v, isLess, p.number(1<<60*(1<<40)))).(reg.OpmaskVirtual)
+	}
 
 	count, at := p.GP64(), p.GP64()
-	kept, found, valid := p.GP64(), p.GP32(), p.GP32()
+	kept, found, valid, all := p.GP64(), p.GP32(), p.GP32(), p.GP32()
 	p.MOVWQZX(operand.Mem{Base: list, Disp: -2}, count)
 	p.XORQ(at, at)
 	keep := func(atFirst, atLast, nearFirst, nearLast reg.VecVirtual) {
@@ -260,6 +263,9 @@ func (p *pointRuns) keep(list, start, end reg.Register) (kept reg.GPVirtual) {
 		p.KMOVW(near, found)
 		p.MOVQ(count, valid.As64())
 		p.SUBQ(at, valid.As64())
+		p.MOVL(operand.U32(16), all)
+		p.CMPL(valid, all)
+		p.CMOVLGT(all, valid) // BZHI takes eight bits
 		p.BZHIL(valid, found, found)
 		p.KMOVW(found, near)
 		p.VPMOVZXWD(operand.Mem{Base: list, Index: at, Scale: 2}, code)
