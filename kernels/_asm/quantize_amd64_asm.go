@@ -10,12 +10,6 @@ func quantizeFile(g *gen) {
 	cutsTogether(g)
 	cutsApart(g)
 	positiveErrors(g)
-	fitPositive(g)
-	fitAffine(g, avx512, "fitAffine", false, 32)
-	fitAffine(g, avx512, "fitAffineAbsolute", true, 32)
-	fitAffine(g, avx2, "fitAffine", false, 0)
-	fitAffine(g, avx2, "fitAffineFew", false, 8)
-	fitAffine(g, avx2, "fitAffineFewAbsolute", true, 8)
 	for _, s := range []isa{avx512, avx2} {
 		fitSymmetric(g, s)
 		refineSymmetric(g, s)
@@ -32,6 +26,12 @@ func quantizeFile(g *gen) {
 		groupLevels(g, s, "divideLevels", "(x[i]+a[group])/b[group]", g.VADDPS, g.VDIVPS)
 		groupLevels(g, s, "multiplyLevels", "(x[i]-a[group])*b[group]", g.VSUBPS, g.VMULPS)
 	}
+	fitPositive(g)
+	fitAffine(g, avx512, "fitAffine", false, 32)
+	fitAffine(g, avx512, "fitAffineAbsolute", true, 32)
+	fitAffine(g, avx2, "fitAffine", false, 0)
+	fitAffine(g, avx2, "fitAffineFew", false, 8)
+	fitAffine(g, avx2, "fitAffineFewAbsolute", true, 8)
 }
 
 // laneMean raises each magnitude by the root mean square of its group.
