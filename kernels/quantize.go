@@ -76,8 +76,8 @@ func (g *Groups) WeighMeans() { laneMean(g.n, 1/float32(g.n), &g.w, &g.x) }
 
 // FitAffine finds the scale and the origin with which scale·code + origin comes closest to the weights; the origin is
 // not positive. numerators begins with the highest code; the others are the numbers of codes to spread over the range
-// above the origin, in the order of the trials. Errors are squared, or absolute. Bit i of skipped says that group i
-// was not searched and is left to the plain search.
+// above the origin, in the order of the trials: positive, rising by the same step, to at most twice the first. Errors
+// are squared, or absolute. Bit i of skipped says that group i was not searched and is left to the plain search.
 func (g *Groups) FitAffine(numerators []float32, absolute bool) (skipped uint32) {
 	return fitAffine(g, numerators, absolute)
 }
