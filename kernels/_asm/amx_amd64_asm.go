@@ -377,7 +377,7 @@ var (
 func writeTiles(text []byte) []byte {
 	return tileLine.ReplaceAllFunc(text, func(line []byte) []byte {
 		m := tileLine.FindStringSubmatch(string(line))
-		if strings.HasPrefix(m[1], "TEST") || strings.HasPrefix(m[1], "TEXT") {
+		if strings.HasPrefix(m[1], "TEST") || strings.HasPrefix(m[1], "TEXT") || strings.HasPrefix(m[1], "TZCNT") {
 			return line
 		}
 		var operands []string
