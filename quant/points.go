@@ -389,7 +389,7 @@ func (p *Points) End(move *PointMove) bool {
 	p.kind.set(b, at, best.place, best.signs)
 	was, is := p.values(&p.now), p.values(&best)
 	for j := range is {
-		move.By[j] = p.factor*is[j] - p.factor*was[j]
+		move.By[j] = float32(p.factor*is[j]) - float32(p.factor*was[j])
 	}
 	return true
 }
@@ -417,7 +417,7 @@ func (p *Points) flip(c *pointChoice) {
 				continue
 			}
 			for j := range i {
-				if e := change[i] + change[j] + 8*float32(float32(v[i]*v[j])*p.m[i][j]); e < least {
+				if e := change[i] + change[j] + float32(8*float32(float32(v[i]*v[j])*p.m[i][j])); e < least {
 					turn, least = 1<<i|1<<j, e
 				}
 			}
