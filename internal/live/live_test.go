@@ -253,7 +253,7 @@ func TestEvents(t *testing.T) {
 		t.Helper()
 		for n := from; n <= to; n++ {
 			if e := v.next(); e.kind != "line" || e.data != string(step(n)) {
-				t.Fatalf("step %d is %+v", n, e)
+				t.Fatalf("step %d is a %s: %.200s", n, e.kind, e.data)
 			}
 		}
 	}
@@ -267,12 +267,14 @@ func TestEvents(t *testing.T) {
 	lines(again, 11, 15)
 	for n := range 3 * mostRecent {
 		s.Line(step(n + 16))
+		if n%(mostRecent/2) == mostRecent/2-1 { // the second one keeps up
+			lines(second, n+17-mostRecent/2, n+16)
+		}
 	}
 	late := open(t, s, first.last) // has missed too much
 	if got := shot(late); len(got.Steps.Points) != 15+3*mostRecent {
 		t.Errorf("%d points", len(got.Steps.Points))
 	}
-	lines(second, 16, 15+3*mostRecent)
 	s.Close("stopped", "at step 5")
 	for name, v := range map[string]*viewer{"second": second, "late": late} {
 		if e := v.next(); e.kind != "over" || e.data != `{"state":"stopped","text":"at step 5"}` {
