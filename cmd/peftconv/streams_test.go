@@ -33,6 +33,7 @@ func TestFullOutput(t *testing.T) {
 	defer full.Close()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
+	want(t, cli.ExitOK, "quantize", base, at("ill.gguf"), "Q4_0", "--pure")
 	commands := [][]string{
 		{"help"}, {"version"}, {"help", "train", "all"}, {"help", "train", "lora"}, {"completion", "bash"},
 		{"completion", "fish"}, {"man", at("man")},
@@ -52,6 +53,7 @@ func TestFullOutput(t *testing.T) {
 		{"data", "--base", base, "--data", data}, {"data", "--base", base, "--data", data, "--json"},
 		{"imatrix", "--base", base, "--data", data, "--ctx", "32", "--out", at("imatrix.gguf")},
 		{"merge", "--base", base, "--lora", adapter, "--out", at("merged.gguf")},
+		{"heal", "--base", at("ill.gguf"), "--teacher", base, "--data", data, "--ctx", "32", "--out", at("healed.gguf")},
 		{"export", "--base", base, "--lora", adapter, "--to", "gguf", "--out", at("lora.gguf")},
 		{"resize", adapter, at("small.safetensors"), "--rank", "2"},
 		{"combine", adapter, adapter, "--out", at("sum.safetensors")},

@@ -22,10 +22,9 @@ import (
 
 // Verb is heal.
 var Verb = cli.Verb{
-	Place:  115,
-	Name:   "heal",
-	Models: 1,
-	Short:  "give a quantized model back what quantizing has lost",
+	Place: 115,
+	Name:  "heal",
+	Short: "give a quantized model back what quantizing has lost",
 	Long: `Writes the GGUF model --base with blocks that make it nearer to --teacher, the model that it was quantized from: the
 same types, the same size, no new task. The output runs wherever the base runs.
 
