@@ -17,6 +17,7 @@ import (
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/eval"
 )
@@ -89,13 +90,14 @@ type healer struct {
 	base, theirs     *attach.Base
 	opt              Options
 	student, teacher *stream
-	pairs            map[*model.Linear]*model.Linear // of the base's linear maps, the teacher's
-	blocks           map[*model.Linear][]byte        // made so far
+	pairs            map[*model.Linear]*model.Linear       // of the base's linear maps, the teacher's
+	weights          map[*model.Linear]*requant.MasterRows // the teacher's, in the order of the base
+	blocks           map[*model.Linear][]byte              // made so far
 	out              string
-	id               string // of inputs and options
-	done             int    // layers
-	skipped          int    // of them, what an interrupted run had done
-	matrices, made   int
+	id               string  // of inputs and options
+	done             int     // layers
+	skipped          int     // of them, what an interrupted run had done
+	made             int     // matrices
 	ratios           float64 // sum over the matrices made
 	start, saved     time.Time
 }
@@ -198,7 +200,8 @@ func (h *healer) pair() error {
 	for _, m := range theirs {
 		byModule[key(m)] = m
 	}
-	h.pairs = map[*model.Linear]*model.Linear{}
+	h.pairs, h.weights = map[*model.Linear]*model.Linear{}, map[*model.Linear]*requant.MasterRows{}
+	originals := requant.MasterWeights{Path: h.theirs.Path, Model: h.base.Model, Store: h.theirs.Store}
 	for _, m := range ours {
 		of := byModule[key(m)]
 		switch {
@@ -210,11 +213,19 @@ func (h *healer) pair() error {
 				of.W.Cols, h.theirs.Path, m.W.Rows, m.W.Cols, h.base.Path)
 		}
 		h.pairs[m] = of
-		if changeable(m) {
-			h.matrices++
+		if !changeable(m) {
+			continue
 		}
+		rows, err := originals.Rows(m)
+		if err == nil {
+			err = rows.Check(m)
+		}
+		if err != nil {
+			return fmt.Errorf("teacher: %w", err)
+		}
+		h.weights[m] = rows
 	}
-	if h.matrices == 0 {
+	if len(h.weights) == 0 {
 		return fmt.Errorf("%s has no quantized matrix: there is nothing to heal", h.base.Path)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/demo/tale"
+	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
@@ -209,5 +210,27 @@ func TestHealRefuses(t *testing.T) {
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("a refused run has written its output")
+	}
+}
+
+// TestHealFromDirectory: a teacher in Hugging Face's layout, whose rows stand in another order, leaves what one in a
+// GGUF file does.
+func TestHealFromDirectory(t *testing.T) {
+	b, teacher, dir := models(t, gguf.Q4_0)
+	directory := pefttest.Base(pefttest.OpenBase(t, pefttest.WriteHFOf(t, handle.Base(teacher), "llama", nil)))
+	examples, _ := text(t, b, 1, 6)
+	found := map[string]heal.Progress{}
+	for _, from := range []*peft.Base{teacher, directory} {
+		_, err := heal.Run(t.Context(), b, from, peft.NewData(examples), filepath.Join(dir, "out.gguf"), heal.Options{
+			Tokens: 600, Progress: func(p heal.Progress) {
+				was, again := found[p.Tensor]
+				if found[p.Tensor] = p; again && (p.Before > 1.1*was.Before || p.After > 1.1*was.After) {
+					t.Errorf("%s: error %v, then %v; of a GGUF file %v, then %v", p.Tensor, p.Before, p.After, was.Before,
+						was.After)
+				}
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -238,12 +238,12 @@ func (h *healer) inputs(ctx context.Context, layer int, of *model.Linear) (*requ
 
 // rebuild makes the blocks of a linear map anew.
 func (h *healer) rebuild(ctx context.Context, m *model.Linear, inputs *requant.Cross) error {
-	w, theirs := m.W, h.pairs[m].W
+	w := m.W
 	w.Data = slices.Clone(m.W.Data)
 	few := float64(w.Cols) / float64(inputs.Tokens) // columns for each token
 	d := requant.Descent{Cross: inputs, Damping: damping + dampingFew*few, Near: near + nearFew*few, Moves: moves,
 		Sweeps: sweeps}
-	before, after, err := d.Improve(ctx, &w, func(dst []float32, r int) { theirs.Row(dst, r) })
+	before, after, err := d.Improve(ctx, &w, h.weights[m].Row)
 	if err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (h *healer) rebuild(ctx context.Context, m *model.Linear, inputs *requant.C
 		h.ratios++
 	}
 	if h.opt.Progress != nil {
-		all := h.matrices * (len(h.base.Model.Layers) - h.skipped) / len(h.base.Model.Layers)
+		all := len(h.weights) * (len(h.base.Model.Layers) - h.skipped) / len(h.base.Model.Layers)
 		left := time.Duration(float64(time.Since(h.start)) / float64(h.made) * float64(max(all-h.made, 0)))
 		h.opt.Progress(Progress{Tensor: m.Place(), Layer: m.Layer, Layers: len(h.base.Model.Layers), Before: before,
 			After: after, Done: h.made, Matrices: all, Left: left})
