@@ -51,19 +51,6 @@ func LoadData(sources []Source, b *Base, opt DataOptions) (train, eval *Data, er
 	return dataset.LoadSplit(sources, b.Tokenizer, opt)
 }
 
-// Spread is the indexes of examples that together have about as many tokens as given, evenly over all of a set.
-func Spread(set *Data, tokens int) []int {
-	n := set.Len()
-	if all := set.Tokens(); all > tokens {
-		n = max(1, int(int64(n)*int64(tokens)/int64(all)))
-	}
-	chosen := make([]int, n)
-	for i := range chosen {
-		chosen[i] = i * set.Len() / n
-	}
-	return chosen
-}
-
 // vocabularyHash is a hash of all that says how a text becomes token ids.
 func (b *Base) vocabularyHash() (string, error) {
 	h := sha256.New()

@@ -1,4 +1,4 @@
-// Package calibrate measures importance matrices (package imatrix) by running a model over text.
+// Package calibrate runs a model over text: to measure importance matrices (package imatrix), or layer by layer.
 package calibrate
 
 import (

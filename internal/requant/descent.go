@@ -35,12 +35,13 @@ type descent struct {
 	*Descent
 	w       *quant.Matrix
 	n, span int
-	damped  float64   // what is added to the Hessian's diagonal
-	target  []float32 // (rows, n)
-	missed  []float32 // (rows, n): the weights as they should be less those of the blocks
-	slope   []float32 // (rows, span): missed times the span's columns of the Hessian
-	block   []float32 // (span, span) of the Hessian
-	gained  []float64 // by row: by how much its error has fallen
+	damped  float64      // what is added to the Hessian's diagonal
+	target  []float32    // (rows, n)
+	missed  []float32    // (rows, n): the weights as they should be less those of the blocks
+	slope   []float32    // (rows, span): missed times the span's columns of the Hessian
+	block   []float32    // (span, span) of the Hessian
+	gained  []float64    // by row: by how much its error has fallen
+	points  *pointSearch // where weights are points of a lattice
 }
 
 // Improve changes the blocks of w, whose memory is written, towards the weights (Cols) that target gives by rows, and
@@ -61,9 +62,7 @@ func (d *Descent) Improve(ctx context.Context, w *quant.Matrix,
 	defer h.damp(-damped)
 	var start *Compensation
 	if quant.HasIntegerCodes(w.Type) {
-		if start, err = newCompensation(h, 0); err != nil {
-			start, err = nil, nil
-		}
+		start, _ = newCompensation(h, 0) // nil where the Hessian is not positive definite
 	}
 	span := spanOf(w)
 	for r0 := 0; r0 < w.Rows; r0 += descentRows {
@@ -103,8 +102,9 @@ func (s *descent) improve(ctx context.Context, start *Compensation,
 	errs := s.errors(s.w.Data)
 	if start != nil {
 		s.start(start, errs)
-	} else {
-		s.setMissed(s.w.Data)
+	}
+	if quant.HasPoints(s.w.Type) {
+		s.points = newPointSearch(s.w)
 	}
 	for _, e := range errs {
 		before += e
@@ -187,18 +187,18 @@ func (s *descent) sweep(k0 int) {
 	}
 	size := s.w.RowSize()
 	from, bytes := k0/s.w.Type.BlockLen()*s.w.Type.BlockSize(), span/s.w.Type.BlockLen()*s.w.Type.BlockSize()
-	each := func(r int, f *spanSearch) {
+	begin := func(r int, f *spanSearch) {
 		f.begin(s, s.w.Data[r*size+from:][:bytes], s.slope[r*span:(r+1)*span])
 	}
 	end := func(r int, f *spanSearch) { s.gained[r] += f.end(s.missed[r*n+k0:][:span]) }
-	if quant.HasPoints(s.w.Type) {
-		s.searchPoints(each, end)
+	if s.points != nil {
+		s.points.search(rows, begin, end)
 		return
 	}
 	kernels.Parallel(rows, func(r int) {
 		f := spanSearches.Get()
 		defer spanSearches.Put(f)
-		each(r, f)
+		begin(r, f)
 		f.search()
 		end(r, f)
 	})
@@ -279,9 +279,7 @@ func (f *spanSearch) improveCodes() (gained float64) {
 		f.values[k] = moved
 	}
 	if gained > 0 {
-		f.tried = append(f.tried[:0], f.blocks...)
-		f.codes.Store(f.tried)
-		copy(f.blocks, f.tried)
+		f.codes.Store(f.blocks)
 	}
 	return gained
 }
@@ -290,7 +288,7 @@ func (f *spanSearch) improveCodes() (gained float64) {
 // takes what the type can store of them where it lets the error fall.
 func (f *spanSearch) improveScales() (gained float64) {
 	t, n := f.w.Type, f.span
-	if !quant.HasScales(t) || quant.GroupLen(t) == 0 || t.BlockLen() == 1 {
+	if !quant.HasScales(t) || t.BlockLen() == 1 {
 		return 0
 	}
 	m := quant.Matrix{Type: t, Rows: 1, Cols: n, Data: f.blocks}

@@ -111,7 +111,10 @@ func Run(ctx context.Context, b, teacher *peft.Base, data *peft.Data, out string
 	if opt.Tokens == 0 {
 		opt.Tokens = DefaultTokens
 	}
-	h := &healer{base: handle.Base(b), theirs: handle.Base(teacher), opt: opt, out: out, start: time.Now()}
+	h := &healer{
+		base: handle.Base(b), theirs: handle.Base(teacher), opt: opt, out: out, start: time.Now(),
+		blocks: map[*model.Linear][]byte{},
+	}
 	h.saved = h.start
 	set := handle.Data(data)
 	if err := h.check(set); err != nil {
@@ -145,7 +148,7 @@ func Run(ctx context.Context, b, teacher *peft.Base, data *peft.Data, out string
 // finish trains end to end where that is asked for, and writes the result.
 func (h *healer) finish(ctx context.Context, r *Result, data *peft.Data) error {
 	if h.opt.Training == nil {
-		if err := h.write(h.out, nil); err != nil {
+		if err := h.write(h.out); err != nil {
 			return err
 		}
 		return errors.Join(h.measureFile(ctx, r, StageLayers, h.out), h.removeStage())

@@ -9,7 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
-	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/calibrate"
 	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
@@ -19,30 +19,16 @@ import (
 // passTokens is about how many tokens go through a layer at once.
 const passTokens = 2048
 
-// stream is a text on its way through a model, layer by layer.
+// stream is the calibration text on its way through a model.
 type stream struct {
-	model   *model.Model
-	blocks  func(l *model.Linear) []byte // made anew, nil where they are the model's own
-	batches []*batch.Batch
-	rows    [][]float32 // (T, D) of each batch, at the input of the next layer
-	tape    *autograd.Tape
+	*calibrate.Stream
+	blocks map[*model.Linear][]byte // of linear maps that are made anew
 }
 
 // newStream is the text before the first layer.
-func newStream(b *attach.Base, set *attach.Data, tokens int,
-	blocks func(l *model.Linear) []byte) (*stream, error) {
-	s := &stream{model: b.Model, blocks: blocks, tape: autograd.NewTape()}
-	s.tape.Record(false)
-	for _, examples := range set.Batches(attach.Spread(set, tokens), passTokens) {
-		packed := new(batch.Batch)
-		if err := set.Batch(packed, examples); err != nil {
-			return nil, err
-		}
-		s.tape.Reset(0)
-		s.batches = append(s.batches, packed)
-		s.rows = append(s.rows, slices.Clone(b.Model.Embedded(s.tape, packed, model.NoHooks{}).Data))
-	}
-	return s, nil
+func (h *healer) newStream(b *attach.Base, set *attach.Data, blocks map[*model.Linear][]byte) (*stream, error) {
+	s, err := calibrate.NewStream(b.Model, set, h.opt.Tokens, passTokens, model.NoHooks{}, nil)
+	return &stream{s, blocks}, err
 }
 
 // enough is what a pass panics with once all has been seen that was asked for.
@@ -56,19 +42,12 @@ func (s *stream) step(j, layer int, watch func(m *model.Linear, x *autograd.Tens
 			panic(r)
 		}
 	}()
-	b := s.batches[j]
-	s.tape.Reset(0)
-	x := s.tape.Tensor(b.Tokens(), s.model.Spec.Width)
-	copy(x.Data, s.rows[j])
-	y := s.model.RunLayer(s.tape, b, &layerHooks{stream: s, watch: watch}, layer, x)
-	if watch == nil {
-		copy(s.rows[j], y.Data)
-	}
+	s.Step(j, layer, &layerHooks{blocks: s.blocks, watch: watch}, watch == nil)
 }
 
 // pass takes all batches through a layer.
 func (s *stream) pass(ctx context.Context, layer int) error {
-	for j := range s.batches {
+	for j := range s.Batches() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -93,13 +72,13 @@ func (s *stream) inputs(layer int) (groups [][]*model.Linear) {
 // layerHooks multiply with the blocks that were made anew.
 type layerHooks struct {
 	model.NoHooks
-	*stream
-	watch func(m *model.Linear, x *autograd.Tensor) (more bool)
+	blocks map[*model.Linear][]byte
+	watch  func(m *model.Linear, x *autograd.Tensor) (more bool)
 }
 
 // Weights implements model.Hooks.
 func (h *layerHooks) Weights(l *model.Linear, w *quant.Matrix) *quant.Matrix {
-	if made := h.blocks(l); made != nil {
+	if made := h.blocks[l]; made != nil {
 		anew := *w
 		anew.Data = made
 		return &anew
@@ -140,19 +119,14 @@ func (h *healer) checkMemory(set *attach.Data) error {
 
 // layers makes the blocks of all layers anew, one layer after the other.
 func (h *healer) layers(ctx context.Context, set *attach.Data) (err error) {
-	if h.blocks == nil {
-		h.blocks = map[*model.Linear][]byte{}
-	}
 	if h.skipped == len(h.base.Model.Layers) {
 		h.done = h.skipped
 		return nil
 	}
-	h.student, err = newStream(h.base, set, h.opt.Tokens, func(l *model.Linear) []byte { return h.blocks[l] })
-	if err != nil {
+	if h.student, err = h.newStream(h.base, set, h.blocks); err != nil {
 		return err
 	}
-	h.teacher, err = newStream(h.theirs, set, h.opt.Tokens, func(*model.Linear) []byte { return nil })
-	if err != nil {
+	if h.teacher, err = h.newStream(h.theirs, set, nil); err != nil {
 		return err
 	}
 	defer func() { h.student, h.teacher = nil, nil }()
@@ -212,7 +186,7 @@ func (h *healer) inputs(ctx context.Context, layer int, of *model.Linear) (*requ
 	c := requant.NewCross(of.W.Cols)
 	theirs := h.pairs[of]
 	var there []float32
-	for j := range h.student.batches {
+	for j := range h.student.Batches() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

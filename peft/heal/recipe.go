@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/gguf/imatrix"
@@ -43,18 +41,11 @@ const (
 	StageHealed    = "healed"
 )
 
-// MergedPath is where Quantize keeps the merged model while it works: x.merged.gguf beside x.gguf.
-func MergedPath(out string) string {
-	return strings.TrimSuffix(out, filepath.Ext(out)) + ".merged.gguf"
+// TemporaryPaths are the files that Quantize makes beside out and removes in the end: the merged model, and what is
+// quantized and not yet healed.
+func TemporaryPaths(out string) []string {
+	return []string{beside(out, "merged"), beside(out, "quantized")}
 }
-
-// plainPath is where it keeps what is quantized and not yet healed.
-func plainPath(out string) string {
-	return strings.TrimSuffix(out, filepath.Ext(out)) + ".quantized.gguf"
-}
-
-// TemporaryPaths are the files that Quantize makes beside out and removes in the end.
-func TemporaryPaths(out string) []string { return []string{MergedPath(out), plainPath(out)} }
 
 // CheckRecipe refuses a base that Quantize does not take.
 func CheckRecipe(b *peft.Base) error {
@@ -99,7 +90,7 @@ func Quantize(ctx context.Context, b *peft.Base, adapters []peft.Scaled, data *p
 	if err := errors.Join(measure(StageFloats, b, nil, b.Path()), measure(StageAdapter, b, adapters, "")); err != nil {
 		return nil, nil, err
 	}
-	mergedPath := MergedPath(out)
+	mergedPath, plainPath := beside(out, "merged"), beside(out, "quantized")
 	if _, err := merge.Run(ctx, b, adapters, mergedPath, merge.Options{Type: "F32"}); err != nil {
 		return nil, nil, err
 	}
@@ -116,7 +107,6 @@ func Quantize(ctx context.Context, b *peft.Base, adapters []peft.Scaled, data *p
 	if err != nil {
 		return nil, nil, fmt.Errorf("importance matrix: %w", err)
 	}
-	plainPath := plainPath(out)
 	if err := quantizeTo(ctx, mergedPath, plainPath, r.Type, matrix); err != nil {
 		return nil, nil, err
 	}

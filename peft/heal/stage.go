@@ -30,8 +30,11 @@ const (
 const saveAfter = 10 * time.Minute
 
 // StagePath is where a run that writes to out keeps what it has done: x.healing.gguf beside x.gguf.
-func StagePath(out string) string {
-	return strings.TrimSuffix(out, filepath.Ext(out)) + ".healing.gguf"
+func StagePath(out string) string { return beside(out, "healing") }
+
+// beside is a file that a run keeps beside its output for a time: x.KIND.gguf beside x.gguf.
+func beside(out, kind string) string {
+	return strings.TrimSuffix(out, filepath.Ext(out)) + "." + kind + ".gguf"
 }
 
 // Interrupted is the error of a run that was cancelled and can go on: it unwraps to the context's error.
@@ -90,7 +93,7 @@ func (h *healer) identity(set *attach.Data) (string, error) {
 // save writes what is done beside the output.
 func (h *healer) save() error {
 	h.saved = time.Now()
-	return h.write(StagePath(h.out), map[string]any{metaID: h.id, metaLayers: uint32(h.done)})
+	return h.write(StagePath(h.out), entry{metaID, h.id}, entry{metaLayers, uint32(h.done)})
 }
 
 // resume takes the blocks of the layers that an interrupted run has done.
@@ -109,7 +112,6 @@ func (h *healer) resume() error {
 	case id != h.id:
 		return fmt.Errorf("resume: %s is of a run with another base, teacher, text or number of tokens", path)
 	}
-	h.blocks = map[*model.Linear][]byte{}
 	for _, m := range h.base.Model.Matrices() {
 		if m.Layer < 0 || m.Layer >= int(done) || !changeable(m) {
 			continue
@@ -135,9 +137,14 @@ func removed(path string) error {
 	return nil
 }
 
+// entry is one of metadata.
+type entry struct {
+	key   string
+	value any
+}
+
 // write writes the base with the blocks made so far, and with more metadata.
-func (h *healer) write(path string, more map[string]any) error {
-	meta := h.base.GGUF.Meta.Clone()
+func (h *healer) write(path string, more ...entry) error {
 	base, err := h.base.SHA256()
 	if err != nil {
 		return err
@@ -146,15 +153,10 @@ func (h *healer) write(path string, more map[string]any) error {
 	if err != nil {
 		return err
 	}
-	entries := map[string]any{metaBase: base, metaTeacher: theirs}
-	for k, v := range more {
-		entries[k] = v
-	}
-	for _, k := range []string{metaBase, metaTeacher, metaID, metaLayers} {
-		if v, ok := entries[k]; ok {
-			if err := meta.Set(k, v); err != nil {
-				return err
-			}
+	meta := h.base.GGUF.Meta.Clone()
+	for _, e := range append([]entry{{metaBase, base}, {metaTeacher, theirs}}, more...) {
+		if err := meta.Set(e.key, e.value); err != nil {
+			return err
 		}
 	}
 	f, err := atomicfile.Create(path)

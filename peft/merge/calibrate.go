@@ -8,7 +8,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
-	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/calibrate"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
@@ -24,12 +24,9 @@ const (
 
 // calibration runs a text through the base with its adapters, layer by layer.
 type calibration struct {
-	base    *attach.Base
-	hooks   attach.Stack
-	batches []*batch.Batch
-	streams [][]float32 // (T, D) of each batch, at the input of
-	next    int         // the layer that is to run
-	tape    *autograd.Tape
+	hooks  attach.Stack
+	stream *calibrate.Stream
+	next   int // the layer that is to run
 }
 
 // checkMemory refuses a calibration that needs more memory than there is: for the streams of all batches, the pass of
@@ -67,19 +64,11 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 	if err != nil {
 		return nil, err
 	}
-	c := &calibration{base: b, hooks: hooks, tape: autograd.NewTape()}
-	c.tape.Record(false)
-	for _, examples := range set.Batches(attach.Spread(set, calibrationTokens), calibrationBatch) {
-		packed := new(batch.Batch)
-		if err := set.Batch(packed, examples); err != nil {
-			return nil, err
-		}
-		hooks.Expand(packed)
-		c.tape.Reset(0)
-		c.batches = append(c.batches, packed)
-		c.streams = append(c.streams, slices.Clone(b.Model.Embedded(c.tape, packed, hooks).Data))
+	stream, err := calibrate.NewStream(b.Model, set, calibrationTokens, calibrationBatch, hooks, hooks.Expand)
+	if err != nil {
+		return nil, err
 	}
-	return c, nil
+	return &calibration{hooks: hooks, stream: stream}, nil
 }
 
 // layer takes the text through the next layer and gives the Hessians of those of its linear maps that are wanted. Maps
@@ -88,17 +77,12 @@ func newCalibration(b *attach.Base, adapters []attach.Scaled, set *attach.Data) 
 func (c *calibration) layer(ctx context.Context, last bool,
 	wanted func(l *model.Linear) bool) (map[*model.Linear]*requant.Hessian, error) {
 	watch := &inputWatch{Stack: c.hooks, wanted: wanted, found: map[*model.Linear]*requant.Hessian{}}
-	for j, b := range c.batches {
+	for j := range c.stream.Batches() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		c.tape.Reset(0)
-		x := c.tape.Tensor(b.Tokens(), c.base.Model.Spec.Width)
-		copy(x.Data, c.streams[j])
 		watch.last = nil
-		if y := c.base.Model.RunLayer(c.tape, b, watch, c.next, x); last {
-			copy(c.streams[j], y.Data)
-		}
+		c.stream.Step(j, c.next, watch, last)
 	}
 	if last {
 		c.next++

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/calibrate"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/pefttest"
 	"github.com/peftconv/peftconv/kernels"
@@ -110,7 +111,7 @@ func TestMergeCalibrationRefused(t *testing.T) {
 // TestSpread: examples are taken from all over a set, no more than are needed.
 func TestSpread(t *testing.T) {
 	set := pefttest.TinyData(100, 1)
-	all, some := attach.Spread(set, 1<<20), attach.Spread(set, set.Tokens()/4)
+	all, some := calibrate.Spread(set, 1<<20), calibrate.Spread(set, set.Tokens()/4)
 	if len(all) != 100 || len(some) < 20 || len(some) > 25 || some[0] != 0 || some[len(some)-1] < 90 {
 		t.Errorf("of 100 examples %d and %d are taken: %v", len(all), len(some), some)
 	}

@@ -138,10 +138,8 @@ func (o *options) Run(ctx context.Context, s cli.Streams) error {
 		o.opt.Training = &o.training
 	}
 	stop := o.watch(s.Err)
-	ended := make(chan struct{})
-	over := s.BeforeEnd(func() { <-ended }) // what is done is saved
+	over := waitedFor(s)
 	r, err := heal.Run(ctx, base, teacher, data, o.out, o.opt)
-	close(ended)
 	over()
 	stop()
 	if err != nil {
@@ -155,6 +153,16 @@ func (o *options) Run(ctx context.Context, s cli.Streams) error {
 		}{o.out, r, r.Took.Seconds()})
 	}
 	return o.print(s.Out, r)
+}
+
+// waitedFor has an interruption wait until what is done is saved, which over says.
+func waitedFor(s cli.Streams) (over func()) {
+	ended := make(chan struct{})
+	done := s.BeforeEnd(func() { <-ended })
+	return func() {
+		close(ended)
+		done()
+	}
 }
 
 // explain says what an interrupted run has saved.
@@ -207,28 +215,27 @@ func (o *options) text(base *peft.Base) (_ *peft.Data, err error) {
 	if eval == nil {
 		needed += heldTokens
 	}
-	some, err := all.Sample(needed)
+	some, err := sampled(all, needed)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, some.Close()) }()
-	each := some.Len() + 1 // none
+	each := len(some) + 1 // none
 	if eval == nil {
-		each = max(2, some.Tokens()/heldTokens)
+		tokens := 0
+		for _, e := range some {
+			tokens += len(e.IDs)
+		}
+		each = max(2, tokens/heldTokens)
 	} else if o.opt.Held, err = o.held(base, eval); err != nil {
 		return nil, err
 	}
 	var rest []peft.Example
-	for i := range some.Len() {
-		e, err := some.At(i)
-		if err != nil {
-			return nil, err
-		}
+	for i, e := range some {
 		if i%each == each-1 {
 			o.opt.Held = append(o.opt.Held, e.IDs...)
-			continue
+		} else {
+			rest = append(rest, e)
 		}
-		rest = append(rest, peft.Example{IDs: slices.Clone(e.IDs), Loss: slices.Clone(e.Loss)})
 	}
 	if len(rest) == 0 {
 		return nil, fmt.Errorf("the text has %s, too little to hold some back: give more, or --eval-data",

@@ -130,11 +130,8 @@ func (t *Then) Run(ctx context.Context, s cli.Streams, b *peft.Base, a *peft.Ada
 		r.Options.Training.Options.Observer = train.OnStep(p.step)
 	}
 	defer p.stop()
-	ended := make(chan struct{})
-	over := s.BeforeEnd(func() { <-ended })
-	start := time.Now()
+	start, over := time.Now(), waitedFor(s)
 	_, stages, err := heal.Quantize(ctx, b, []peft.Scaled{{Adapter: a, Scale: 1}}, peft.NewData(examples), t.out, r)
-	close(ended)
 	over()
 	if err != nil {
 		return nil, fmt.Errorf("--then: %w", err)
@@ -157,22 +154,30 @@ func mixed(tokens int, data, retain *peft.Data) (all []peft.Example, err error) 
 		sets = append(sets, retain)
 	}
 	for _, set := range sets {
-		some, err := set.Sample(max(tokens/len(sets), 1))
+		some, err := sampled(set, max(tokens/len(sets), 1))
 		if err != nil {
 			return nil, err
 		}
-		for i := range some.Len() {
-			e, err := some.At(i)
-			if err != nil {
-				return nil, errors.Join(err, some.Close())
-			}
-			all = append(all, peft.Example{IDs: slices.Clone(e.IDs), Loss: slices.Clone(e.Loss)})
-		}
-		if err := some.Close(); err != nil {
-			return nil, err
-		}
+		all = append(all, some...)
 	}
 	return all, nil
+}
+
+// sampled is examples of about so many tokens, evenly over all of a set.
+func sampled(set *peft.Data, tokens int) (examples []peft.Example, err error) {
+	some, err := set.Sample(tokens)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, some.Close()) }()
+	for i := range some.Len() {
+		e, err := some.At(i)
+		if err != nil {
+			return nil, err
+		}
+		examples = append(examples, peft.Example{IDs: slices.Clone(e.IDs), Loss: slices.Clone(e.Loss)})
+	}
+	return examples, nil
 }
 
 // Print prints the losses after each stage.
