@@ -590,8 +590,50 @@ func (g *gen) peaks(n, x reg.Register) reg.VecVirtual {
 	return top
 }
 
-// refineRounds is how often refineSymmetric goes over a group.
+// refineRounds is how often refineSymmetric and fitPositive go over a group.
 const refineRounds = 5
+
+// A levelFit improves levels one at a time. lx and ll are Σ w·x·l and Σ w·l² of the levels l so far.
+type levelFit struct {
+	*gen
+	lx, ll  reg.VecVirtual
+	changed reg.GPVirtual
+}
+
+// rounds goes over the levels refineRounds times, or until none changes.
+func (g *levelFit) rounds(round func()) {
+	rounds := g.GP64()
+	g.changed = g.GP32()
+	g.MOVQ(operand.U32(refineRounds), rounds)
+	g.loop("round", rounds, 1, func() {
+		g.XORL(g.changed, g.changed)
+		round()
+		g.TESTL(g.changed, g.changed)
+		g.JZ(operand.LabelRef("settled"))
+	})
+	g.Label("settled")
+}
+
+// take replaces a level, old, which is in memory too, by l where ok says so and the fit is better with it. restX and
+// rest are lx and ll as they are then.
+func (g *levelFit) take(ok reg.Register, restX, rest, l, old reg.VecVirtual, level operand.Mem) {
+	mine, theirs := g.binary(g.VMULPS, restX, restX), g.binary(g.VMULPS, g.lx, g.lx)
+	g.VMULPS(g.ll, mine, mine)
+	g.VMULPS(rest, theirs, theirs)
+	ok = g.both(ok, g.compare(mine, isGreater, theirs))
+	g.choose(ok, restX, g.lx)
+	g.choose(ok, rest, g.ll)
+	g.choose(ok, l, old)
+	g.VMOVUPS(old, level)
+	g.ORL(g.bitsOf(ok), g.changed)
+}
+
+// scale is that of the levels, 0 where all of them are.
+func (g *levelFit) scale() reg.VecVirtual {
+	scale := g.zeros(1)[0]
+	g.choose(g.compare(g.ll, isGreater, g.number(0)), g.binary(g.VDIVPS, g.ll, g.lx), scale)
+	return scale
+}
 
 // refineSymmetric is the search that improves the levels one at a time. A group in which a round changes nothing stays
 // as it is in those that follow.
@@ -627,10 +669,8 @@ func refineSymmetric(g *gen, s isa) {
 	})
 	skipped := g.bitsOf(g.compare(g.magnitude(lx), isNotLess, g.bits(0x7f800000)))
 	g.ORL(g.bitsOf(g.compare(g.magnitude(ll), isNotLess, g.bits(0x7f800000))), skipped)
-	rounds, changed := g.GP64(), g.GP32()
-	g.MOVQ(operand.U32(refineRounds), rounds)
-	g.loop("round", rounds, 1, func() {
-		g.XORL(changed, changed)
+	better := levelFit{gen: g, lx: lx, ll: ll}
+	better.rounds(func() {
 		g.elements("weight", n, 1, func(index reg.Register, disp int) {
 			v, old := g.get(indexed(x, index, disp)), g.get(indexed(level, index, disp))
 			w := g.binary(g.VMULPS, v, v)
@@ -652,22 +692,10 @@ func refineSymmetric(g *gen, s isa) {
 			g.VMULPS(l, w, w)
 			g.VADDPS(w, rest, rest)
 			ok = g.both(ok, g.compare(rest, isGreater, g.number(0)))
-			mine, theirs := g.binary(g.VMULPS, restX, restX), g.binary(g.VMULPS, lx, lx)
-			g.VMULPS(ll, mine, mine)
-			g.VMULPS(rest, theirs, theirs)
-			ok = g.both(ok, g.compare(mine, isGreater, theirs))
-			g.choose(ok, restX, lx)
-			g.choose(ok, rest, ll)
-			g.choose(ok, l, old)
-			g.VMOVUPS(old, indexed(level, index, disp))
-			g.ORL(g.bitsOf(ok), changed)
+			better.take(ok, restX, rest, l, old, indexed(level, index, disp))
 		})
-		g.TESTL(changed, changed)
-		g.JZ(operand.LabelRef("settled"))
 	})
-	g.Label("settled")
-	scale := g.zeros(1)[0]
-	g.choose(g.compare(ll, isGreater, g.number(0)), g.binary(g.VDIVPS, ll, lx), scale)
+	scale := better.scale()
 	nothing := g.compare(g.magnitude(g.get(slot(fit, slotInverse))), isLess, g.bits(noScale))
 	g.choose(nothing, g.constant(0), scale)
 	g.VMOVUPS(scale, slot(fit, slotScale))
@@ -777,10 +805,8 @@ func fitPositive(g *gen) {
 		g.VMULPS(l, weight, weight)
 		g.VADDPS(weight, ll, ll)
 	})
-	rounds, changed := g.GP64(), g.GP32()
-	g.MOVQ(operand.U32(refineRounds), rounds)
-	g.loop("round", rounds, 1, func() {
-		g.XORL(changed, changed)
+	fit := levelFit{gen: g, lx: lx, ll: ll}
+	fit.rounds(func() {
 		each("number", func(at reg.Register) {
 			v, w, old := g.get(indexed(x, at, 0)), g.get(indexed(w, at, 0)), g.get(indexed(level, at, 0))
 			wx := g.binary(g.VMULPS, v, w)
@@ -799,22 +825,10 @@ func fitPositive(g *gen) {
 			g.VMULPS(l, w, w)
 			g.VMULPS(l, w, w)
 			g.VADDPS(w, rest, rest)
-			mine, theirs := g.binary(g.VMULPS, restX, restX), g.binary(g.VMULPS, lx, lx)
-			g.VMULPS(ll, mine, mine)
-			g.VMULPS(rest, theirs, theirs)
-			ok = g.both(ok, g.compare(mine, isGreater, theirs))
-			g.choose(ok, restX, lx)
-			g.choose(ok, rest, ll)
-			g.choose(ok, l, old)
-			g.VMOVUPS(old, indexed(level, at, 0))
-			g.ORL(g.bitsOf(ok), changed)
+			fit.take(ok, restX, rest, l, old, indexed(level, at, 0))
 		})
-		g.TESTL(changed, changed)
-		g.JZ(operand.LabelRef("settled"))
 	})
-	g.Label("settled")
-	scale := g.zeros(1)[0]
-	g.choose(g.compare(ll, isGreater, g.number(0)), g.binary(g.VDIVPS, ll, lx), scale)
+	scale := fit.scale()
 	nothing := g.compare(greatest, isLess, g.bits(noScale))
 	g.choose(nothing, g.constant(0), scale)
 	g.VMOVUPS(scale, operand.Mem{Base: g.param("scale")})
