@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/chart"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
@@ -354,7 +355,7 @@ func (o *compareOptions) write(s cli.Streams, c *train.Comparison) error {
 	}
 	table := report.ComparisonTable(c)
 	if o.svg != "" {
-		if err := writeBytes(s.Out, o.svg, report.ComparisonChart(c).SVG()); err != nil {
+		if err := writeBytes(s.Out, o.svg, chart.SVG(report.ComparisonChart(c))); err != nil {
 			return err
 		}
 	}

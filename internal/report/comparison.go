@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/peftconv/peftconv/internal/chart"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -40,16 +41,16 @@ func percent(share *float64) string {
 }
 
 // ComparisonChart has the evaluation losses over the steps.
-func ComparisonChart(c *train.Comparison) *Chart {
-	pic := &Chart{Title: "Loss on the evaluation data", X: "step", Y: "cross entropy (nats a token)"}
+func ComparisonChart(c *train.Comparison) *chart.Lines {
+	pic := &chart.Lines{Title: "Loss on the evaluation data", X: "step", Y: "cross entropy (nats a token)"}
 	for i := range c.Methods {
 		m := &c.Methods[i]
-		l := Line{Name: m.Name}
+		l := chart.Line{Name: m.Name}
 		for _, p := range m.EvalCurve {
-			l.Points = append(l.Points, Point{X: float64(p.Step), Y: p.Loss})
+			l.Points = append(l.Points, chart.Point{X: float64(p.Step), Y: p.Loss})
 		}
 		pic.Lines = append(pic.Lines, l)
-		if level := (Level{Name: "base", Y: m.BaseLoss}); !slices.Contains(pic.Levels, level) {
+		if level := (chart.Level{Name: "base", Y: m.BaseLoss}); !slices.Contains(pic.Levels, level) {
 			pic.Levels = append(pic.Levels, level)
 		}
 	}

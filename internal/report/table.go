@@ -1,3 +1,4 @@
+// Package report shows what was found and measured: tables, metadata and their changes, pages.
 package report
 
 import (

@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"kernels", "internal/hashcache", "internal/errkind", "internal/byname", "internal/prng",
 		"internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
-		"internal/words", "internal/jinja", "docs"},
+		"internal/words", "internal/jinja", "internal/chart", "docs"},
 	{"gguf", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
