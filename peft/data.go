@@ -31,6 +31,15 @@ func holding(set *attach.Data) *Data {
 	return &Data{set}
 }
 
+// FileLoss is the loss on the examples of one file of several.
+type FileLoss struct {
+	Path     string   `json:"path"`
+	Loss     float64  `json:"loss"`   // mean cross entropy, natural logarithm
+	Tokens   int      `json:"tokens"` // targets that the mean is over
+	Examples int      `json:"examples"`
+	Accuracy *float64 `json:"accuracy,omitempty"` // of classified data
+}
+
 // Example is one token sequence.
 type Example struct {
 	IDs  []int32 // at least two
@@ -229,6 +238,9 @@ func (d *Data) At(i int) (Example, error) {
 	e, err := d.set.At(i)
 	return Example{IDs: e.IDs, Loss: e.Loss, Record: e.Record}, err
 }
+
+// Size is the number of tokens of an example, which need not be read for it.
+func (d *Data) Size(i int) int { return d.set.Size(i) }
 
 // Tokens is the number of tokens of all examples.
 func (d *Data) Tokens() int { return d.set.Tokens() }

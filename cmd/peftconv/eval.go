@@ -176,5 +176,9 @@ func (o *evalOptions) examples(ctx context.Context, s cli.Streams, opened *opene
 	if r.Accuracy != nil {
 		fmt.Fprintf(s.Out, "accuracy   %.2f %%\n", 100**r.Accuracy)
 	}
+	for _, f := range r.Files {
+		fmt.Fprintf(s.Out, "%s: loss %.6f over %s of %s\n", cli.Name(f.Path), f.Loss, cli.Plural(f.Tokens, "token"),
+			cli.Plural(f.Examples, "example"))
+	}
 	return nil
 }

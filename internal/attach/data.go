@@ -24,6 +24,9 @@ type Data = dataset.Set
 // Example is one token sequence of a Data.
 type Example = dataset.Example
 
+// File is a file of a Data, and where its examples end.
+type File = dataset.File
+
 // DataOptions says how a file becomes examples.
 type DataOptions = dataset.Options
 

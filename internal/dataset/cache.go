@@ -57,6 +57,7 @@ type cachedSet struct {
 	Tokens   int          `json:"tokens"`
 	Targets  int          `json:"targets"`
 	Parts    []cachedPart `json:"parts,omitempty"`
+	Files    []int        `json:"files,omitempty"` // where the examples of each file end
 }
 
 type cachedPart struct {

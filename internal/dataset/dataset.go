@@ -124,10 +124,17 @@ type Set struct {
 	Counts   Counts
 	Classes  int       // how many classes there are; 0: the examples have none
 	Answers  [][]int32 // the tokens of each class's label, where labels are predicted as words
+	Files    []File    // which files the examples are of, in their order; nil: it is not known
 
 	parts   []part // of each source, where they have weights
 	held    *held  // the examples where they are in a file
 	scratch Example
+}
+
+// File is a file and where its examples end.
+type File struct {
+	Path string
+	End  int
 }
 
 // part is the examples of a source, up to end, and its weight.

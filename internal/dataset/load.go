@@ -132,6 +132,9 @@ func (l *loader) load(sources []Source, files [][]string) error {
 			if err := l.file(path); err != nil {
 				return err
 			}
+			for _, s := range l.sets {
+				s.Files = append(s.Files, File{path, s.Len()})
+			}
 		}
 		s := l.sets[0]
 		if weighted {
@@ -402,6 +405,9 @@ func (l *loader) finish() (train, eval *Set, err error) {
 			for _, p := range s.parts {
 				c.Parts = append(c.Parts, cachedPart{p.end, p.weight})
 			}
+			for _, f := range s.Files {
+				c.Files = append(c.Files, f.End)
+			}
 			h.Sets = append(h.Sets, c)
 		}
 		file, err := l.writer.finish(h, all)
@@ -441,6 +447,11 @@ func (l *loader) kept(sources []Source, files [][]string) (train, eval *Set, err
 		index = index[c.Examples:]
 		for _, p := range c.Parts {
 			s.parts = append(s.parts, part{p.End, p.Weight})
+		}
+		if paths := slices.Concat(files...); len(paths) == len(c.Files) {
+			for j, end := range c.Files {
+				s.Files = append(s.Files, File{paths[j], end})
+			}
 		}
 		s.Classes, s.Answers = h.Classes, h.Answers
 	}

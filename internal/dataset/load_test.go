@@ -123,10 +123,10 @@ func TestKeepCache(t *testing.T) {
 		if filepath.Dir(train.Kept()) != dir {
 			t.Errorf("kept in %q", train.Kept())
 		}
-		text := every(t, train) + fmt.Sprint(train.Counts, train.parts)
+		text := every(t, train) + fmt.Sprint(train.Counts, train.parts, train.Files)
 		if eval != nil {
 			defer eval.Close()
-			text += "|" + every(t, eval)
+			text += "|" + every(t, eval) + fmt.Sprint(eval.Files)
 		}
 		return text
 	}

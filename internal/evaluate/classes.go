@@ -20,6 +20,7 @@ func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *a
 	r := &Result{Examples: set.Len()}
 	var sum float64
 	right := 0
+	files := newFileSums(set)
 	for _, examples := range set.Batches(nil, max(1, batchTokens/max(1, len(set.Answers)))) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -34,17 +35,19 @@ func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *a
 				return nil, err
 			}
 			class := e.Class - 1
+			tokens, hit := max(1, len(answerOf(set, class))), Best(losses) == class
 			sum += losses[class]
-			r.Tokens += max(1, len(answerOf(set, class)))
-			if Best(losses) == class {
+			r.Tokens += tokens
+			if hit {
 				right++
 			}
+			files.add(examples[i], losses[class], tokens, hit)
 		}
 	}
 	r.Loss = sum / float64(r.Tokens)
 	r.Perplexity = math.Exp(r.Loss)
 	accuracy := float64(right) / float64(set.Len())
-	r.Accuracy = &accuracy
+	r.Accuracy, r.Files = &accuracy, files.results()
 	if !floats.Finite(r.Loss) {
 		return nil, NotFinite(b, r.Loss)
 	}

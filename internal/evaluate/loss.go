@@ -23,6 +23,8 @@ type Result struct {
 	Examples   int     `json:"examples"`
 	// Accuracy is the share of examples whose label is the likeliest, of classified ones.
 	Accuracy *float64 `json:"accuracy,omitempty"`
+	// Files are the same of each file, where the data are of several.
+	Files []FileResult
 }
 
 // LossOf takes the examples in order.
@@ -37,6 +39,7 @@ func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach
 	var sum float64
 	var packed batch.Batch
 	r := &Result{Examples: set.Len()}
+	files := newFileSums(set)
 	for _, examples := range set.Batches(nil, batchTokens) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -46,17 +49,19 @@ func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach
 			return nil, err
 		}
 		err := tape.Until(ctx, func() error {
-			for _, loss := range Forward(b, hooks, hooks, &packed, tape) {
+			losses := Forward(b, hooks, hooks, &packed, tape)
+			for _, loss := range losses {
 				sum += float64(loss)
 				r.Tokens++
 			}
+			files.addBatch(examples, &packed, losses)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	r.Loss = sum / float64(r.Tokens)
+	r.Loss, r.Files = sum/float64(r.Tokens), files.results()
 	r.Perplexity = math.Exp(r.Loss)
 	if !floats.Finite(r.Loss) {
 		return nil, NotFinite(b, r.Loss)

@@ -7,6 +7,7 @@ package runlog
 import (
 	"time"
 
+	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
 
@@ -55,6 +56,40 @@ type Data struct {
 	Tokens         int      `json:"tokens"`
 	TokensWithLoss int      `json:"tokens_with_loss"`
 	Sample         bool     `json:"sample,omitempty"` // of the training data, in place of data to evaluate on
+	Lengths        *Lengths `json:"lengths,omitempty"`
+}
+
+// Lengths counts examples by their tokens: Counts[i] have more than i·Step, up to (i+1)·Step.
+type Lengths struct {
+	Step   int   `json:"step"`
+	Counts []int `json:"counts"`
+}
+
+// mostLengths is how many ranges Lengths have at most.
+const mostLengths = 40
+
+// LengthsOf counts n examples by their sizes; nil of none.
+func LengthsOf(n int, size func(i int) int) *Lengths {
+	longest := 0
+	for i := range n {
+		longest = max(longest, size(i))
+	}
+	if longest == 0 {
+		return nil
+	}
+	step := 1
+	for unit := 1; longest > step*mostLengths; unit *= 10 {
+		for _, digit := range []int{1, 2, 5} {
+			if step = digit * unit; longest <= step*mostLengths {
+				break
+			}
+		}
+	}
+	l := &Lengths{Step: step, Counts: make([]int, (longest+step-1)/step)}
+	for i := range n {
+		l.Counts[max(size(i)-1, 0)/step]++
+	}
+	return l
 }
 
 // Start is the first line of a run, and of what follows after it was resumed.
@@ -107,6 +142,8 @@ type Evaluation struct {
 	Base     bool     `json:"base,omitempty"`  // without the adapter
 	Asked    bool     `json:"asked,omitempty"` // by somebody who watches
 	Best     bool     `json:"best,omitempty"`  // the least so far
+
+	Files []peft.FileLoss `json:"files,omitempty"` // of each file of several
 }
 
 // Sample is an answer to a prompt.
@@ -158,7 +195,7 @@ func stepOf(p train.Progress, now time.Time) Step {
 // evaluationOf is the line of an evaluation.
 func evaluationOf(e train.Evaluation, now time.Time) Evaluation {
 	return Evaluation{
-		Line{KindEvaluation, e.Step, now}, e.Loss, e.Accuracy, e.Seconds, e.Base, e.Asked, e.Best,
+		Line{KindEvaluation, e.Step, now}, e.Loss, e.Accuracy, e.Seconds, e.Base, e.Asked, e.Best, e.Files,
 	}
 }
 

@@ -175,3 +175,29 @@ func TestReadErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestLengthsOf wants each example to be counted once, in ranges that are few and round.
+func TestLengthsOf(t *testing.T) {
+	for _, c := range []struct {
+		sizes        []int
+		step, ranges int
+	}{
+		{[]int{1, 2, 2, 3}, 1, 3}, {[]int{40, 41}, 2, 21}, {[]int{512, 512, 1, 0}, 20, 26}, {[]int{1_000_000}, 50_000, 20},
+	} {
+		l, n := LengthsOf(len(c.sizes), func(i int) int { return c.sizes[i] }), 0
+		for i, count := range l.Counts {
+			n += count
+			for _, size := range c.sizes {
+				if size > i*l.Step && size <= (i+1)*l.Step && count == 0 {
+					t.Errorf("%v: %+v lacks %d", c.sizes, l, size)
+				}
+			}
+		}
+		if l.Step != c.step || len(l.Counts) != c.ranges || n != len(c.sizes) {
+			t.Errorf("%v: %+v, want %d ranges of %d", c.sizes, l, c.ranges, c.step)
+		}
+	}
+	if l := LengthsOf(0, nil); l != nil {
+		t.Errorf("of nothing: %+v", l)
+	}
+}

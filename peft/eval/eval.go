@@ -27,6 +27,8 @@ type Result struct {
 	Examples   int     `json:"examples"`
 	// Accuracy is the share of examples whose label is the likeliest, of classified ones.
 	Accuracy *float64 `json:"accuracy,omitempty"`
+	// Files are the same of each file, where the data are of several.
+	Files []peft.FileLoss `json:"files,omitempty"`
 }
 
 // Loss is the mean loss over the targets of a data set, with adapters. batchTokens is the most tokens
@@ -38,7 +40,11 @@ func Loss(ctx context.Context, b *peft.Base, adapters []peft.Scaled, set *peft.D
 	if err != nil {
 		return nil, fmt.Errorf("evaluate: %w", err)
 	}
-	return (*Result)(r), nil
+	out := &Result{Loss: r.Loss, Perplexity: r.Perplexity, Tokens: r.Tokens, Examples: r.Examples, Accuracy: r.Accuracy}
+	for _, f := range r.Files {
+		out.Files = append(out.Files, peft.FileLoss(f))
+	}
+	return out, nil
 }
 
 // loss is Loss on what the arguments hold.

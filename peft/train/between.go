@@ -56,7 +56,16 @@ func (t *trainer) measure(ctx context.Context) (Evaluation, error) {
 	}
 	return Evaluation{
 		Step: t.state.Step, Loss: r.Loss, Accuracy: r.Accuracy, Seconds: time.Since(start).Seconds(),
+		Files: filesOf(r),
 	}, nil
+}
+
+// filesOf are the losses of each file.
+func filesOf(r *evaluate.Result) (files []peft.FileLoss) {
+	for _, f := range r.Files {
+		files = append(files, peft.FileLoss(f))
+	}
+	return files
 }
 
 // evaluateDue does the evaluation that is due.

@@ -129,14 +129,23 @@ func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch,
 
 // summary is the median step and what the steps were spent on.
 func summary(each []time.Duration, total time.Duration, times *autograd.Times, tokens int) *Measurement {
-	m := &Measurement{Tokens: tokens, Steps: len(each), Parts: map[string]float64{}, PeakRSS: PeakRSS()}
-	rest := total
-	for part, d := range times {
-		m.Parts[autograd.Part(part).String()] = d.Seconds() / total.Seconds()
-		rest -= d
+	m := &Measurement{Tokens: tokens, Steps: len(each), Parts: secondsOf(times, total), PeakRSS: PeakRSS()}
+	for part := range m.Parts {
+		m.Parts[part] /= total.Seconds()
 	}
-	m.Parts[partOptimizer] = rest.Seconds() / total.Seconds()
 	slices.Sort(each)
 	m.Seconds, m.Mean = each[len(each)/2].Seconds(), total.Seconds()/float64(len(each))
 	return m
+}
+
+// secondsOf are the seconds of the parts of steps that took total.
+func secondsOf(times *autograd.Times, total time.Duration) map[string]float64 {
+	parts := map[string]float64{}
+	rest := total
+	for part, d := range times {
+		parts[autograd.Part(part).String()] = d.Seconds()
+		rest -= d
+	}
+	parts[partOptimizer] = rest.Seconds()
+	return parts
 }

@@ -1,5 +1,7 @@
 package train
 
+import "github.com/peftconv/peftconv/peft"
+
 // Observer is told what a run does, on the goroutine that runs it: a progress bar, a page or a log file. Several listen
 // as Observers. A type that needs only some of the calls embeds Ignore.
 type Observer interface {
@@ -40,6 +42,8 @@ type Evaluation struct {
 	Base     bool     // without the adapter
 	Asked    bool     // by Control.Evaluate: it decides nothing
 	Best     bool     // the least loss of the run's evaluations so far, without those of the base and those asked for
+
+	Files []peft.FileLoss // the same of each file, where the data are of several
 }
 
 // Sample is the answer to a prompt of Options.Samples, or of Control.Sample.

@@ -113,7 +113,9 @@ type Result struct {
 	Precision       string   `json:"precision"`           // of the products with frozen matrices
 	TokensPerSecond float64  `json:"tokens_per_second"`   // of this process's steps, without evaluation
 	PeakRSS         int64    `json:"peak_rss_bytes"`
-	Adapter         string   `json:"adapter,omitempty"` // Options.Out
+	// Parts are the seconds that this process's steps took, by StepParts.
+	Parts   map[string]float64 `json:"parts,omitempty"`
+	Adapter string             `json:"adapter,omitempty"` // Options.Out
 	// with Options.KeepBest, the step after which the adapter was as it is now; the loss on the evaluation data is its
 	BestStep     int  `json:"best_step,omitempty"`
 	StoppedEarly bool `json:"stopped_early,omitempty"` // by Options.EarlyStop
@@ -202,6 +204,7 @@ type trainer struct {
 	chosen      Chosen    // the precision
 	plan        *Memory
 	clock       clock
+	times       autograd.Times         // of the parts of this process's steps
 	dataHash    func() (string, error) // of the training data, computed once
 	objective   func() (string, error) // teacher and retained text by hashes, likewise; "": neither
 	copies      []*batch.Batch         // kept from step to step
@@ -434,6 +437,7 @@ func (opt *Options) packing() string {
 
 // run does all steps that are left.
 func (t *trainer) run(ctx context.Context) error {
+	var baseFiles []peft.FileLoss
 	if t.eval != nil && t.state.BaseLoss == nil {
 		r, err := evaluate.LossOf(ctx, t.base, nil, t.eval, t.opt.BatchTokens, t.tape)
 		if err != nil {
@@ -442,6 +446,7 @@ func (t *trainer) run(ctx context.Context) error {
 		t.mu.Lock()
 		t.state.BaseLoss = &r.Loss
 		t.mu.Unlock()
+		baseFiles = filesOf(r)
 	}
 	if err := t.settle(ctx); err != nil {
 		return t.failed(err)
@@ -456,7 +461,7 @@ func (t *trainer) run(ctx context.Context) error {
 		BaseLoss: t.state.BaseLoss, Chosen: t.chosen, Evaluated: t.state.Evaluated, Sampled: t.state.Sampled - 1,
 	})
 	if t.state.Step == 0 && t.state.BaseLoss != nil {
-		t.opt.Observer.Evaluated(Evaluation{Loss: *t.state.BaseLoss, Base: true})
+		t.opt.Observer.Evaluated(Evaluation{Loss: *t.state.BaseLoss, Base: true, Files: baseFiles})
 	}
 	t.clock.start()
 	for {
@@ -479,10 +484,12 @@ func (t *trainer) next(ctx context.Context) error {
 		return err
 	}
 	lr := t.schedule.at(t.state.Step)
+	t.tape.Measure(&t.times)
 	loss, norm, err := t.gradient(ctx, stepBatches{t.state.Step, t.group, t.examples, t.plain}, lr)
 	if err != nil {
 		return t.failed(err)
 	}
+	t.tape.Measure(nil)
 	tokens := next.Tokens - t.state.Tokens
 	next.Step++
 	next.Loss = loss
@@ -657,7 +664,7 @@ func (t *trainer) finish(ctx context.Context) (*Result, error) {
 			return nil, err
 		} // the adapter is written: an interruption loses nothing but samples
 	}
-	r.PeakRSS = PeakRSS()
+	r.PeakRSS, r.Parts = PeakRSS(), secondsOf(&t.times, t.clock.spent)
 	o.Observer.End(r)
 	return r, nil
 }

@@ -215,7 +215,10 @@ func dataOf(d *peft.Data, files []string, sample bool) *runlog.Data {
 	if d == nil {
 		return nil
 	}
-	return &runlog.Data{Files: files, Examples: d.Len(), Tokens: d.Tokens(), TokensWithLoss: d.Targets(), Sample: sample}
+	return &runlog.Data{
+		Files: files, Examples: d.Len(), Tokens: d.Tokens(), TokensWithLoss: d.Targets(), Sample: sample,
+		Lengths: runlog.LengthsOf(d.Len(), d.Size),
+	}
 }
 
 // Say prints a line that stays above a bar.
