@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/runlog"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -170,10 +171,9 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for start := time.Now(); stderr.String() == "" && time.Since(start) < time.Minute; {
-		time.Sleep(10 * time.Millisecond) // before its first output it may not listen to signals yet
+	for start := time.Now(); !hasStep(runlog.Path(out)) && time.Since(start) < time.Minute; {
+		time.Sleep(10 * time.Millisecond)
 	}
-	time.Sleep(250 * time.Millisecond)
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code == cli.ExitOK {
@@ -194,6 +194,12 @@ func TestInterruptedTrainingGoesOn(t *testing.T) {
 	if cli.Exists(train.CheckpointPath(out)) {
 		t.Error("the checkpoint is still there after the run ended")
 	}
+}
+
+// hasStep reports whether the log of a run has a step.
+func hasStep(log string) bool {
+	data, err := os.ReadFile(log)
+	return err == nil && bytes.Contains(data, []byte(`"kind":"`+runlog.KindStep))
 }
 
 // TestInterruptedWhileWaiting interrupts a verb that waits for standard input, which nothing but the end of the process
