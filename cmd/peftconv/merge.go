@@ -73,7 +73,7 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 	o.AddForce(fs)
 	fs.StringVar(&o.options.Rounding, "rounding", merge.RoundAuto,
 		"how a tensor that keeps its type takes the change: `WAY` is requantize, nearest, dither, "+
-			"scales, scales+dither, compensate (with --calibration) or auto (what keeps most)")
+			"scales, scales+dither, compensate or descent (with --calibration) or auto (what keeps most)")
 	fs.StringVar(&o.calibration, "calibration", "",
 		"a `FILE` of text or records as train takes, some of which the base with the "+
 			"adapter reads to measure which errors of rounding matter")
@@ -115,10 +115,10 @@ func (o *mergeOptions) checkCalibration() error {
 	switch {
 	case o.calibration == "-" && o.EvalData == "-":
 		return errors.New("--calibration and --eval-data: standard input (-) can be read only once")
-	case o.calibration == "" && o.options.Rounding == merge.RoundCompensate:
-		return errors.New("--rounding compensate: needs --calibration")
-	case o.calibration != "" && o.options.Rounding != merge.RoundCompensate && o.options.Rounding != merge.RoundAuto:
-		return fmt.Errorf("--calibration: cannot be combined with --rounding %s, only with compensate and auto",
+	case o.calibration == "" && merge.NeedsCalibration(o.options.Rounding):
+		return fmt.Errorf("--rounding %s: needs --calibration", o.options.Rounding)
+	case o.calibration != "" && !merge.NeedsCalibration(o.options.Rounding) && o.options.Rounding != merge.RoundAuto:
+		return fmt.Errorf("--calibration: cannot be combined with --rounding %s, only with compensate, descent and auto",
 			o.options.Rounding)
 	}
 	return nil
@@ -251,6 +251,8 @@ func printMerge(s cli.Streams, r *merge.Report) {
 			mark = "\t  little is left"
 		case strings.Contains(t.Rounding, merge.RoundCompensate):
 			mark = "\t  compensated"
+		case strings.Contains(t.Rounding, merge.RoundDescent): // what matters is what the inputs make of it
+			mark = "\t  by descent"
 		case strings.Contains(t.Rounding, merge.RoundDither): // the error is large, but the mean is right
 			mark = "\t  dithered"
 		case t.Noise > 1:

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -191,7 +192,11 @@ func (m TinyModel) bytes() []byte {
 	}
 	for i, mat := range list {
 		data := make([]byte, table[i].Size())
-		quant.Quantize(table[i].Type, data, mat.permuted(), mat.cols, nil)
+		var importance []float32
+		if quant.NeedsImportance(table[i].Type) {
+			importance = slices.Repeat([]float32{1}, mat.cols)
+		}
+		quant.Quantize(table[i].Type, data, mat.permuted(), mat.cols, importance)
 		if err := w.WriteTensor(table[i].Name, data); err != nil {
 			panic(err)
 		}

@@ -12,17 +12,19 @@ import (
 
 // Hessian is XᵀX (N, N) of inputs X (tokens, N) of a matrix: half of the second derivative of |X·wᵀ|² by a row w.
 type Hessian struct {
-	N   int
-	sum []float32 // above the diagonal it is missing until mirror
+	N      int
+	Tokens int       // rows of X
+	sum    []float32 // above the diagonal it is missing until mirror
 }
 
 // NewHessian is that of no input of n columns.
-func NewHessian(n int) *Hessian { return &Hessian{n, make([]float32, n*n)} }
+func NewHessian(n int) *Hessian { return &Hessian{N: n, sum: make([]float32, n*n)} }
 
 // Add adds inputs x (tokens, N).
 func (h *Hessian) Add(x []float32) {
 	const strip = 256
 	n := h.N
+	h.Tokens += len(x) / n
 	for c0 := 0; c0 < n; c0 += strip {
 		c1 := min(n, c0+strip)
 		kernels.Gemm(true, false, n-c0, c1-c0, len(x)/n, 1, x[c0:], n, x[c0:], n, 1, h.sum[c0*n+c0:], n)
@@ -47,6 +49,10 @@ func (h *Hessian) mean() (mean float64) {
 	return mean
 }
 
+// Damping is what a descent adds to the diagonal, as a share of its mean: the fewer tokens there are for each column, the
+// less the sums over them are trusted.
+func (h *Hessian) Damping() float64 { return 0.01 + float64(h.N)/float64(max(1, h.Tokens)) }
+
 // damp adds to the diagonal.
 func (h *Hessian) damp(by float64) {
 	for i := range h.N {
@@ -67,30 +73,56 @@ type Compensation struct {
 // which is better where changes are much smaller than the steps.
 var dampings = []float64{0.01, 0.3, 10}
 
-// A Compensated is a matrix that may be requantized with compensation, and its changes. Without it, it is rounded as
-// the Requantizer says.
-type Compensated struct {
+// A Changed is a matrix, its changes, and the ways in which they may be rounded. The first is that of the Requantizer.
+type Changed struct {
 	*Requantizer
-	Load Source
+	Load       Source
+	Compensate bool // with errors that later weights of the row compensate, at the damping that is best
+	Descend    bool // by coordinate descent from the base's blocks
+	Anew       bool // from scratch
 }
 
-// Compensate chooses for each of some matrices, which all read the inputs of the Hessian, the damping with which its
-// rows have the least |X·(w' - w)ᵀ|², measured on some of them, or no compensation. It calls use with the Rounding for
-// each in turn. Inputs and changes that are not finite are errors. The Hessian takes no more inputs after it.
-func (h *Hessian) Compensate(list []Compensated, use func(i int, rounding Rounding) error) error {
+// Choose chooses for each of some matrices, which all read the inputs of the Hessian, the way in which its rows have the
+// least |X·(w' - w)ᵀ|², measured on some of them, of those that keep the change. It calls use with the Rounding for each
+// in turn. Inputs and changes that are not finite are errors. The Hessian takes no more inputs after it.
+func (h *Hessian) Choose(list []Changed, use func(i int, rounding Rounding) error) error {
 	h.mirror()
-	best, least := make([]int, len(list)), make([]float64, len(list))
-	for i := range list {
-		best[i], least[i] = -1, list[i].sampleError(h, list[i].Rounding)
+	best := make([]Rounding, len(list))
+	least, enough, damping := make([]float64, len(list)), make([]float64, len(list)), make([]float64, len(list))
+	try := func(i int, rounding Rounding) bool {
+		kept, e := list[i].sample(h, rounding)
+		if !(e < least[i] && (rounding.Codes == StochasticCodes || kept >= enough[i])) {
+			return false
+		}
+		best[i], least[i], damping[i] = rounding, e, 0
+		return true
 	}
-	for d, share := range dampings {
-		c, err := newCompensation(h, share)
+	descent := &Descent{Cross: &Cross{Hessian: h}, Damping: h.Damping(), Sweeps: 1}
+	for i := range list {
+		c := &list[i]
+		best[i] = c.Rounding
+		enough[i], least[i] = c.sample(h, c.Rounding)
+		if enough[i] > keptAtLeast || c.Codes == StochasticCodes {
+			enough[i] = keptAtLeast
+		}
+		if c.Anew {
+			try(i, c.anew(h))
+		}
+		if c.Descend {
+			try(i, c.descentBy(h, descent))
+		}
+	}
+	for _, share := range dampings {
+		if !slices.ContainsFunc(list, func(c Changed) bool { return c.Compensate }) {
+			break
+		}
+		compensation, err := newCompensation(h, share)
 		if err != nil {
 			continue // and the next one is better conditioned
 		}
 		for i := range list {
-			if e := list[i].sampleError(h, list[i].compensatedBy(c)); e < least[i] {
-				best[i], least[i] = d, e
+			if list[i].Compensate && try(i, list[i].compensatedBy(compensation)) {
+				best[i].Compensation, damping[i] = nil, share // all of them together may not fit into memory
 			}
 		}
 	}
@@ -98,12 +130,10 @@ func (h *Hessian) Compensate(list []Compensated, use func(i int, rounding Roundi
 		if !floats.Finite(least[i]) {
 			return errors.New("the inputs or the changes are not finite")
 		}
-		rounding := list[i].Rounding
-		if best[i] >= 0 { // computed again, because all of them together may not fit into memory
-			c, _ := newCompensation(h, dampings[best[i]])
-			rounding = list[i].compensatedBy(c)
+		if damping[i] > 0 {
+			best[i].Compensation, _ = newCompensation(h, damping[i])
 		}
-		if err := use(i, rounding); err != nil {
+		if err := use(i, best[i]); err != nil {
 			return err
 		}
 	}
@@ -111,9 +141,47 @@ func (h *Hessian) Compensate(list []Compensated, use func(i int, rounding Roundi
 }
 
 // compensatedBy is the rounding with compensation.
-func (t *Compensated) compensatedBy(c *Compensation) Rounding {
+func (t *Changed) compensatedBy(c *Compensation) Rounding {
 	return Rounding{Codes: StochasticCodes, Seed: t.Seed, Compensation: c}
 }
+
+// anew is the rounding from scratch, where columns matter as their inputs are large, unless it is known better.
+func (t *Changed) anew(h *Hessian) Rounding {
+	r := Rounding{Anew: true, Type: t.Base.Type, Importance: t.Importance}
+	if r.Importance == nil {
+		r.Importance = make([]float32, h.N)
+		for i := range r.Importance {
+			r.Importance[i] = h.sum[i*h.N+i]
+		}
+	}
+	return r
+}
+
+// descentBy is the rounding by descent. Searching for the least error loses a part of changes that are small beside the
+// steps, the same one in all rows. So they are enlarged until what the inputs make of them is, on average, what was asked
+// for: r = ⟨X·Δ', X·Δ⟩/⟨X·Δ, X·Δ⟩ is measured with the changes as they are and enlarged by 1/r, and the line through both
+// says by how much they are.
+func (t *Changed) descentBy(h *Hessian, d *Descent) Rounding {
+	rounding := Rounding{Descent: d, Gain: 1}
+	kept, _ := t.sample(h, rounding)
+	if !(kept > 0) {
+		return rounding
+	}
+	rounding.Gain = float32(min(max(1/kept, 1/mostGain), mostGain))
+	if then, _ := t.sample(h, rounding); then != kept {
+		gain := 1 + (1-kept)/(then-kept)*(float64(rounding.Gain)-1)
+		rounding.Gain = float32(min(max(gain, 1/mostGain), mostGain))
+	}
+	return rounding
+}
+
+// keptAtLeast is the share of changes that a rounding whose mean is not right has to keep in what the inputs make of them,
+// unless the first way keeps less. A small error is not enough: errors of single weights cancel, and what is lost of a
+// change is lost in all of them.
+const keptAtLeast = 0.95
+
+// mostGain is how much changes are enlarged at most.
+const mostGain = 3
 
 // Rows are sampled from sampledPlaces places, sampledRows from each.
 const (
@@ -121,21 +189,30 @@ const (
 	sampledRows   = 16
 )
 
-// sampleError is Σ |X·(w' - w)ᵀ|² over some rows w of the matrix.
-func (t *Compensated) sampleError(h *Hessian, rounding Rounding) (sum float64) {
+// sample measures on some rows w of the matrix, by their change Δ and what rounding makes of it, Δ': the share of the
+// change that is kept in what the inputs make of it, ⟨X·Δ', X·Δ⟩/⟨X·Δ, X·Δ⟩, and the error Σ |X·(Δ' - Δ)ᵀ|².
+func (t *Changed) sample(h *Hessian, rounding Rounding) (kept, missed float64) {
 	places := min(sampledPlaces, t.Base.Rows)
 	q := Requantizer{t.Base, rounding}
 	b := q.Sample(places, min(sampledRows, t.Base.Rows/places), t.Load)
-	missed := b.New
-	for i, v := range b.New {
-		missed[i] = b.Old[i] + b.Change[i] - v
-	}
-	n := h.N
-	kernels.Gemm(false, false, len(missed)/n, n, n, 1, missed, n, h.sum, n, 0, b.Old, n)
 	for i, v := range b.Old {
-		sum += float64(v) * float64(missed[i])
+		b.New[i] -= v + b.Change[i]
 	}
-	return sum
+	product := b.Old
+	multiply := func(x []float32) {
+		kernels.Gemm(false, false, len(x)/h.N, h.N, h.N, 1, x, h.N, h.sum, h.N, 0, product, h.N)
+	}
+	multiply(b.New)
+	for i, v := range product {
+		missed += float64(v) * float64(b.New[i])
+	}
+	var got, want float64
+	multiply(b.Change)
+	for i, v := range product {
+		want += float64(v) * float64(b.Change[i])
+		got += float64(v) * float64(b.New[i])
+	}
+	return 1 + got/want, missed
 }
 
 // newCompensation makes of the Hessian of a matrix's inputs X the gains by which |X·(w' - w)ᵀ|² stays small (Frantar et

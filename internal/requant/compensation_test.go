@@ -57,7 +57,7 @@ func correlated(n int) *Hessian {
 
 // changed is a matrix of normal weights, stochastically rounded after its scales, with changes of the given parts of
 // them.
-func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Compensated {
+func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Changed {
 	t.Helper()
 	x, change := make([]float32, rows*cols), make([]float32, rows*cols)
 	prng.NewRandom(1, "weights").Normal(x, 1)
@@ -66,7 +66,7 @@ func changed(t testing.TB, typ gguf.Type, rows, cols int, share float32) Compens
 	w := quant.Matrix{Type: typ, Rows: rows, Cols: cols, Data: make([]byte, rows*size)}
 	quant.Quantize(typ, w.Data, x, cols, nil)
 	q := &Requantizer{&w, Rounding{FitScales: true, Codes: StochasticCodes, Seed: 3}}
-	return Compensated{q, func(b Rows, r0, r1 int) {
+	return Changed{Requantizer: q, Compensate: true, Load: func(b Rows, r0, r1 int) {
 		quant.Dequantize(typ, b.Old, w.Slice(r0, r1).Data)
 		for i, d := range change[r0*cols : r1*cols] {
 			b.Change[i] = share * d
@@ -83,7 +83,8 @@ func TestHessianOfOddInputs(t *testing.T) {
 	copy(same.sum, slices.Repeat([]float32{1}, n*n))
 	for name, h := range map[string]*Hessian{"zero": NewHessian(n), "all the same": same, "not a number": bad} {
 		m, used := changed(t, gguf.Q4_K, 64, n, 0.1), 0
-		err := h.Compensate([]Compensated{m}, func(_ int, rounding Rounding) error {
+		m.Descend, m.Anew = true, true
+		err := h.Choose([]Changed{m}, func(_ int, rounding Rounding) error {
 			used++
 			q := Requantizer{m.Base, rounding}
 			if kept := recovery(q.Sample(4, 16, m.Load)); math.Abs(kept-1) > 0.1 {
@@ -113,7 +114,7 @@ func BenchmarkCompensate(b *testing.B) {
 		m := changed(b, gguf.Q4_K, 2048, cols, 0)
 		b.Run(fmt.Sprint(cols), func(b *testing.B) {
 			for b.Loop() {
-				err := correlated(cols).Compensate([]Compensated{m}, func(_ int, rounding Rounding) error {
+				err := correlated(cols).Choose([]Changed{m}, func(_ int, rounding Rounding) error {
 					q := Requantizer{m.Base, rounding}
 					q.Rows(make([]byte, len(m.Base.Data)), NewRows(2048*cols), 0, m.Load)
 					return nil

@@ -7,7 +7,6 @@ import (
 // Cross is what is known of the inputs X of a matrix, and of the inputs Y that it would have in another model.
 type Cross struct {
 	Hessian *Hessian  // XᵀX
-	Tokens  int       // rows of X
 	sum     []float32 // (N, N): YᵀX
 }
 
@@ -18,7 +17,6 @@ func NewCross(n int) *Cross { return &Cross{Hessian: NewHessian(n), sum: make([]
 func (c *Cross) Add(x, y []float32) {
 	c.Hessian.Add(x)
 	n := c.Hessian.N
-	c.Tokens += len(x) / n
 	kernels.Gemm(true, false, n, n, len(x)/n, 1, y, n, x, n, 1, c.sum, n)
 }
 

@@ -22,6 +22,9 @@ type Descent struct {
 	Near    float64 // keeps w near the weights that are given, in the same unit
 	Moves   int     // steps of conjugate gradients that w is away from them; 0: none, w is what is given
 	Sweeps  int     // times that all columns are gone through
+
+	begun bool          // start is made
+	start *Compensation // where codes begin; nil where the Hessian is not positive definite
 }
 
 const (
@@ -62,7 +65,11 @@ func (d *Descent) Improve(ctx context.Context, w *quant.Matrix,
 	defer h.damp(-damped)
 	var start *Compensation
 	if quant.HasIntegerCodes(w.Type) {
-		start, _ = newCompensation(h, 0) // nil where the Hessian is not positive definite
+		if !d.begun {
+			d.start, _ = newCompensation(h, 0)
+			d.begun = true
+		}
+		start = d.start
 	}
 	span := spanOf(w)
 	for r0 := 0; r0 < w.Rows; r0 += descentRows {
@@ -75,6 +82,21 @@ func (d *Descent) Improve(ctx context.Context, w *quant.Matrix,
 		before, after = before+b, after+a
 	}
 	return before, after, nil
+}
+
+// descend makes pieces of rows, which are dst and b, by descent from the base's blocks.
+func (q *Requantizer) descend(dst []byte, b Rows, each func(do func(p piece)), load Source) {
+	cols := q.Base.Cols
+	each(func(p piece) {
+		load(p.b, p.r0, p.r1)
+		copy(p.b.New, p.b.Old)
+		kernels.Axpy(q.Gain, p.b.Change, p.b.New)
+		copy(p.dst, q.Base.Slice(p.r0, p.r1).Data)
+	})
+	w := quant.Matrix{Type: q.Base.Type, Rows: len(b.New) / cols, Cols: cols, Data: dst}
+	// What is not finite is left as it is, and seen by the caller in b.
+	_, _, _ = q.Descent.Improve(context.Background(), &w, func(row []float32, r int) { copy(row, b.New[r*cols:]) })
+	each(func(p piece) { quant.Dequantize(q.Base.Type, p.b.New, p.dst) })
 }
 
 // spanOf is how many columns of a matrix are searched between two products: whole blocks, and a part of the columns

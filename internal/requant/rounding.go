@@ -24,6 +24,10 @@ type Rounding struct {
 	// Compensation adds to each weight that is still to be rounded what compensates the errors of those of its row
 	// that are; nil for none. It needs StochasticCodes, without FitScales and Master.
 	Compensation *Compensation
+	// Descent changes codes, scales and zero points of the base's blocks by coordinate descent on calibration data; nil
+	// for none. Changes are multiplied by Gain before. Of the fields above none is used then.
+	Descent *Descent
+	Gain    float32
 	// Anew quantizes the changed weights from scratch, with new scales, to blocks of Type. Of the fields above only
 	// Importance is used then.
 	Anew bool

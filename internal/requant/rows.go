@@ -27,7 +27,7 @@ type Change struct {
 	Scale, Offset []float32 // (Groups) the new scales and zero points; nil: those of the base
 }
 
-// Row sets dst to row r with a change, rounded as the Rounding says; Compensation and Anew need more rows (Rows). Codes
+// Row sets dst to row r with a change, rounded as the Rounding says; Compensation, Descent and Anew need more rows (Rows). Codes
 // that start from master weights are rounded with the base's scales, and all others with those that the row gets.
 func (q *Requantizer) Row(dst []byte, r int, c Change, s *Scratch) {
 	from := q.BaseRow(r)
@@ -173,6 +173,10 @@ func (q *Requantizer) pieces(dst []byte, b Rows, n int, load Source, place func(
 	}
 	if q.Compensation != nil {
 		q.compensate(b, each, load)
+		return
+	}
+	if q.Descent != nil {
+		q.descend(dst, b, each, load)
 		return
 	}
 	each(func(p piece) {

@@ -43,14 +43,12 @@ type Options struct {
 const DefaultTokens = 32768
 
 // How the blocks of a matrix are searched. The fewer tokens there are for each column, the less the sums over them are
-// trusted: dampingFew and nearFew are multiplied by the columns of the matrix for each token.
+// trusted: nearFew is multiplied by the columns of the matrix for each token.
 const (
-	damping    = 0.01 // of the Hessians, as a share of their diagonals' mean
-	dampingFew = 1
-	near       = 0.1 // how strongly the weights aimed at are kept near the teacher's, in the same unit
-	nearFew    = 4
-	moves      = 8 // steps of conjugate gradients in which these move
-	sweeps     = 1 // over the columns of a matrix
+	near    = 0.1 // how strongly the weights aimed at are kept near the teacher's, as a share of the Hessian's diagonal
+	nearFew = 4
+	moves   = 8 // steps of conjugate gradients in which these move
+	sweeps  = 1 // over the columns of a matrix
 )
 
 // Progress is a matrix whose blocks are made anew.

@@ -214,8 +214,8 @@ func (h *healer) inputs(ctx context.Context, layer int, of *model.Linear) (*requ
 func (h *healer) rebuild(ctx context.Context, m *model.Linear, inputs *requant.Cross) error {
 	w := m.W
 	w.Data = slices.Clone(m.W.Data)
-	few := float64(w.Cols) / float64(inputs.Tokens) // columns for each token
-	d := requant.Descent{Cross: inputs, Damping: damping + dampingFew*few, Near: near + nearFew*few, Moves: moves,
+	few := float64(w.Cols) / float64(inputs.Hessian.Tokens) // columns for each token
+	d := requant.Descent{Cross: inputs, Damping: inputs.Hessian.Damping(), Near: near + nearFew*few, Moves: moves,
 		Sweeps: sweeps}
 	before, after, err := d.Improve(ctx, &w, h.weights[m].Row)
 	if err != nil {

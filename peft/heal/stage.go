@@ -86,7 +86,7 @@ func (h *healer) identity(set *attach.Data) (string, error) {
 		return "", err
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %d %v", base, theirs, data, h.opt.Tokens,
-		[]float64{damping, dampingFew, near, nearFew, moves, sweeps}))
+		[]float64{near, nearFew, moves, sweeps}))
 	return hex.EncodeToString(sum[:]), nil
 }
 

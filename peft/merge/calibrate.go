@@ -40,7 +40,7 @@ func checkMemory(b *attach.Base, set *attach.Data) error {
 		inputs := map[int]int64{} // by their width: those of the same width mostly are the same
 		for _, m := range l.Linears() {
 			if m.Role.Kind() != arch.Experts {
-				inputs[m.W.Cols] = 2 * 4 * int64(m.W.Cols) * int64(m.W.Cols)
+				inputs[m.W.Cols] = 3 * 4 * int64(m.W.Cols) * int64(m.W.Cols)
 			}
 		}
 		sum := int64(0)
@@ -114,21 +114,21 @@ func (w *inputWatch) Linear(t *autograd.Tape, l *model.Linear, x, y *autograd.Te
 	return w.Stack.Linear(t, l, x, y)
 }
 
-// chooseCompensated decides which weights are compensated, or how they are rounded instead: calibration does not
-// measure the ends of the model, floats have no codes, and factors of rows are stored in the scales.
-func (m *merger) chooseCompensated() {
+// chooseMeasured decides which weights are rounded by what calibration data say: it does not measure the ends of the
+// model, floats have no codes, and factors of rows are stored in the scales.
+func (m *merger) chooseMeasured() {
 	for l, c := range m.maps {
-		if c.rounding != RoundCompensate && (c.rounding != RoundAuto || m.opt.Calibration == nil) {
-			continue
-		}
-		c.rounding = RoundAuto
-		if l.Layer >= 0 && c.changed() && c.hasCodes() && !c.exact() && !c.scalesRows() {
-			c.rounding = RoundCompensate
+		switch {
+		case !NeedsCalibration(c.rounding) && (c.rounding != RoundAuto || m.opt.Calibration == nil):
+		case l.Layer >= 0 && c.changed() && c.keepsBlocks() && !c.exact() && !c.scalesRows():
+			c.measured = true
+		default:
+			c.rounding = RoundAuto
 		}
 	}
 }
 
-// prepare makes the blocks of a compensated weight, and those of all weights of its layer, whose inputs are measured at
+// prepare makes the blocks of a measured weight, and those of all weights of its layer, whose inputs are measured at
 // the same time. One that no token goes through is left to RoundAuto.
 func (m *merger) prepare(c *mergeMap) (err error) {
 	if m.calibration == nil && c.ready == nil {
@@ -136,7 +136,7 @@ func (m *merger) prepare(c *mergeMap) (err error) {
 			return err
 		}
 	}
-	for c.rounding == RoundCompensate && c.ready == nil {
+	for c.measured && c.ready == nil {
 		if err := m.prepareLayer(); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (m *merger) prepare(c *mergeMap) (err error) {
 	return nil
 }
 
-// prepareLayer makes the blocks of the compensated weights of the next layer.
+// prepareLayer makes the blocks of the measured weights of the next layer.
 func (m *merger) prepareLayer() error {
 	c := m.calibration
 	if m.opt.Progress != nil {
@@ -167,14 +167,14 @@ func (m *merger) prepareLayer() error {
 // hessianBytes is about how much memory the Hessians of a layer's experts take at once.
 const hessianBytes = 1 << 30
 
-// measuredTogether are the compensated ones among the linear maps of a layer, in groups whose Hessians take no more
+// measuredTogether are the measured ones among the linear maps of a layer, in groups whose Hessians take no more
 // memory than given, or are those of one expert. Maps that may share an input are in one group.
 func (m *merger) measuredTogether(linears []*model.Linear, most int) [][]*model.Linear {
 	others, byExpert := []*model.Linear{}, map[int][]*model.Linear{}
 	experts := 0
 	for _, l := range linears {
 		switch c := m.maps[l]; {
-		case c == nil || c.rounding != RoundCompensate:
+		case c == nil || !c.measured:
 		case l.Role.Kind() == arch.Experts:
 			byExpert[l.Expert] = append(byExpert[l.Expert], l)
 			experts = max(experts, l.Expert+1)
@@ -211,7 +211,7 @@ func (m *merger) prepareMaps(linears []*model.Linear, found map[*model.Linear]*r
 			case found[l] != h:
 				rest = append(rest, l)
 			case h == nil:
-				m.maps[l].rounding = RoundAuto
+				m.maps[l].measured, m.maps[l].rounding = false, RoundAuto
 			default:
 				sharing = append(sharing, m.maps[l])
 			}
@@ -226,17 +226,29 @@ func (m *merger) prepareMaps(linears []*model.Linear, found map[*model.Linear]*r
 	return nil
 }
 
-// prepareTogether makes the blocks of weights that read the inputs of the Hessian, compensated or, where that is
-// better, by RoundBoth, and keeps them until they are written.
+// prepareTogether makes the blocks of weights that read the inputs of the Hessian, each in the way that is best, and
+// keeps them until they are written.
 func (m *merger) prepareTogether(h *requant.Hessian, maps []*mergeMap) error {
-	list := make([]requant.Compensated, len(maps))
+	list := make([]requant.Changed, len(maps))
 	for i, c := range maps {
-		list[i] = requant.Compensated{Requantizer: c.requantizer(RoundBoth), Load: c.load}
+		least, all := RoundBoth, c.rounding == RoundAuto
+		if quant.HasPoints(c.to) {
+			least = RoundScales
+		}
+		list[i] = requant.Changed{Requantizer: c.requantizer(least), Load: c.load, Anew: all,
+			Compensate: quant.HasCodes(c.to) && (all || c.rounding == RoundCompensate),
+			Descend:    all || c.rounding == RoundDescent}
+		c.rounding = least
 	}
-	return h.Compensate(list, func(i int, rounding requant.Rounding) (err error) {
+	return h.Choose(list, func(i int, rounding requant.Rounding) (err error) {
 		c := maps[i]
-		if rounding.Compensation == nil {
-			c.rounding = RoundBoth
+		switch {
+		case rounding.Compensation != nil:
+			c.rounding = RoundCompensate
+		case rounding.Descent != nil:
+			c.rounding = RoundDescent
+		case rounding.Anew:
+			c.rounding = RoundRequantize
 		}
 		blocks := make([]byte, 0, len(c.w.Data))
 		q := &requant.Requantizer{Base: &c.w, Rounding: rounding}
@@ -249,5 +261,7 @@ func (m *merger) prepareTogether(h *requant.Hessian, maps []*mergeMap) error {
 	})
 }
 
-// hasCodes reports whether the weight keeps its blocks and they have codes.
-func (c *mergeMap) hasCodes() bool { return c.to == c.w.Type && quant.HasIntegerCodes(c.to) }
+// keepsBlocks reports whether the weight keeps its type and that has scales and codes.
+func (c *mergeMap) keepsBlocks() bool {
+	return c.to == c.w.Type && quant.Quantized(c.to) && quant.GroupLen(c.to) > 0
+}

@@ -17,10 +17,10 @@ import (
 	"github.com/peftconv/peftconv/peft/method"
 )
 
-// TestMergeCompensates: on the calibration data the logits of a compensated merge are nearer to those of the adapter
-// than those of a stochastically rounded one, in every kind of block, if only a little where changes are much smaller
-// than steps, and auto takes it.
-func TestMergeCompensates(t *testing.T) {
+// TestMergeMeasures: on the calibration data the logits of a compensated merge are nearer to those of the adapter than
+// those of a stochastically rounded one, in every kind of block, if only a little where changes are much smaller than
+// steps; those of a descent are nearer still in fine steps, and auto takes what is nearest.
+func TestMergeMeasures(t *testing.T) {
 	set := pefttest.TinyData(40, 5)
 	for _, typ := range []gguf.Type{gguf.Q4_0, gguf.Q2_K, gguf.Q6_K, gguf.IQ4_XS, gguf.Q8_0} {
 		b := pefttest.OpenBase(t, pefttest.BlocksIn(typ).WriteGGUF(t))
@@ -31,18 +31,54 @@ func TestMergeCompensates(t *testing.T) {
 		}
 		want := pefttest.AllLogits(b, hooks, pefttest.Packed(set))
 		miss := map[string]float64{}
-		for _, opt := range []Options{{Rounding: RoundDither}, {Rounding: RoundCompensate, Calibration: pefttest.Data(set)},
-			{Calibration: pefttest.Data(set)}} {
+		for _, rounding := range []string{RoundDither, RoundCompensate, RoundDescent, RoundAuto} {
+			opt := Options{Rounding: rounding}
+			if rounding != RoundDither {
+				opt.Calibration = pefttest.Data(set)
+			}
 			out, report := mergeTo(t, b, opt, adapters...)
-			miss[opt.Rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{},
+			miss[rounding] = pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{},
 				pefttest.Packed(set)), want)
-			compensated := slices.ContainsFunc(report.Tensors, func(t Tensor) bool { return t.Rounding == RoundCompensate })
-			if compensated != (opt.Calibration != nil) {
-				t.Errorf("%v: rounded by %s", typ, report.Tensors[0].Rounding)
+			if got := report.Tensors[0].Rounding; got == RoundAuto || rounding == RoundCompensate && got != rounding {
+				t.Errorf("%v, %s: rounded by %s", typ, rounding, got)
 			}
 		}
-		if !(miss[RoundCompensate] < 0.99*miss[RoundDither]) || miss[""] != miss[RoundCompensate] {
+		least := min(miss[RoundCompensate], miss[RoundDescent])
+		if miss[RoundCompensate] > 0.99*miss[RoundDither] || miss[RoundAuto] > 1.05*least {
 			t.Errorf("%v: logits are off by %v", typ, miss)
+		}
+		if typ == gguf.Q6_K && miss[RoundDescent] > 0.9*miss[RoundCompensate] {
+			t.Errorf("%v: a descent is no better: logits are off by %v", typ, miss)
+		}
+	}
+}
+
+// TestMergePoints: an adapter is merged into blocks of lattice points without an importance matrix, where there are
+// calibration data; a large part of what it does is kept.
+func TestMergePoints(t *testing.T) {
+	set := pefttest.TinyData(40, 5)
+	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.IQ2_XS).WriteGGUF(t))
+	a := attach.Scaled{Adapter: pefttest.Trained(t, b, method.LoRA{Rank: 2}), Scale: 4}
+	hooks, err := attach.BindAll(b, []attach.Scaled{a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := pefttest.AllLogits(b, hooks, pefttest.Packed(set))
+	base := pefttest.Relative(pefttest.AllLogits(b, model.NoHooks{}, pefttest.Packed(set)), want)
+	out, report := mergeTo(t, b, Options{Calibration: pefttest.Data(set)}, a)
+	got := pefttest.Relative(pefttest.AllLogits(pefttest.OpenBase(t, out), model.NoHooks{}, pefttest.Packed(set)), want)
+	t.Logf("logits of the base are off by %.3f, of the merged file by %.3f: %s", base, got, report.Tensors[0].Rounding)
+	if got > 0.5*base {
+		t.Errorf("logits are off by %.3f, those of the base by %.3f", got, base)
+	}
+	for _, rounding := range []string{RoundAuto, RoundCompensate} {
+		opt := Options{Rounding: rounding, Force: true}
+		if rounding == RoundCompensate {
+			opt.Calibration = pefttest.Data(set)
+		}
+		if _, err := run(context.Background(), b, []attach.Scaled{a}, filepath.Join(t.TempDir(), "x.gguf"),
+			opt); err == nil {
+			t.Errorf("%s: points are chosen without anything to choose them by", rounding)
 		}
 	}
 }

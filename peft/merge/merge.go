@@ -27,8 +27,8 @@ type Options struct {
 	Imatrix  string // file of an importance matrix, by which errors of rounding are weighed; "" is none
 	Progress func(Progress)
 
-	// Calibration is text like that of the model's use, for RoundCompensate: the inputs of each layer's weights are
-	// measured on some of it. nil is none.
+	// Calibration is text like that of the model's use, for RoundCompensate, RoundDescent and RoundAuto: the inputs of
+	// each layer's weights are measured on some of it. nil is none.
 	Calibration *peft.Data
 }
 
@@ -138,8 +138,8 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	if len(adapters) == 0 {
 		return nil, errors.New("no adapter is given")
 	}
-	if opt.Rounding == RoundCompensate && opt.Calibration == nil {
-		return nil, fmt.Errorf("rounding %s needs calibration data", RoundCompensate)
+	if NeedsCalibration(opt.Rounding) && opt.Calibration == nil {
+		return nil, fmt.Errorf("rounding %s needs calibration data", opt.Rounding)
 	}
 	if opt.Calibration != nil {
 		if err := checkMemory(b, handle.Data(opt.Calibration)); err != nil {
@@ -178,7 +178,7 @@ func newMerger(ctx context.Context, b *attach.Base, adapters []attach.Scaled, op
 	if err := m.collectTensors(); err != nil {
 		return nil, err
 	}
-	m.chooseCompensated()
+	m.chooseMeasured()
 	return m, m.multiplyLate()
 }
 
@@ -257,9 +257,10 @@ func (m *merger) touch(l *model.Linear) (*mergeMap, error) {
 // targetType is the type that a touched tensor gets.
 func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
-		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" {
-			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix: choose another type",
-				l.Place(), l.W.Type)
+		measured := m.opt.Calibration != nil && m.opt.Rounding != RoundCompensate
+		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" && !measured {
+			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix or calibration data: "+
+				"give one of them, or choose another type", l.Place(), l.W.Type)
 		}
 		return l.W.Type, nil
 	}

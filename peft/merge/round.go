@@ -17,7 +17,7 @@ import (
 // Values of Options.Rounding: how a tensor that keeps its type is requantized. docs/quantization-aware.md says how much
 // of a change each keeps.
 const (
-	// with calibration data compensate; else requantize where its error is small, or scales+dither
+	// with calibration data what has the least error on it; else requantize where its error is small, or scales+dither
 	RoundAuto       = "auto"
 	RoundRequantize = "requantize"    // the sum is quantized from scratch, with new scales
 	RoundNearest    = "nearest"       // each weight is rounded to the nearest code, scales stay
@@ -25,10 +25,17 @@ const (
 	RoundScales     = "scales"        // scales and zero points are fitted, codes stay
 	RoundBoth       = "scales+dither" // scales first, stochastic rounding for what they miss
 	RoundCompensate = "compensate"    // stochastic rounding; later weights compensate the errors on calibration data
+	RoundDescent    = "descent"       // coordinate descent over codes, scales and zero points on calibration data
 )
 
 // roundings are all of them.
-var roundings = []string{RoundAuto, RoundRequantize, RoundNearest, RoundDither, RoundScales, RoundBoth, RoundCompensate}
+var roundings = []string{RoundAuto, RoundRequantize, RoundNearest, RoundDither, RoundScales, RoundBoth, RoundCompensate,
+	RoundDescent}
+
+// NeedsCalibration says whether a rounding is by what calibration data say.
+func NeedsCalibration(rounding string) bool {
+	return rounding == RoundCompensate || rounding == RoundDescent
+}
 
 // Check reports an unknown rounding; "" is RoundAuto.
 func (opt *Options) Check() error {
@@ -81,26 +88,33 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 
 // roundingOf is the rounding of a weight, as far as it is known before its changes are.
 func (m *merger) roundingOf(c *mergeMap) string {
-	if c.to != c.w.Type || !quant.HasCodes(c.to) {
+	rounding := cmp.Or(m.opt.Rounding, RoundAuto)
+	measured := m.opt.Calibration != nil && rounding != RoundCompensate && quant.HasPoints(c.to)
+	if c.to != c.w.Type || !quant.HasCodes(c.to) && !measured {
 		return RoundRequantize
 	}
-	return cmp.Or(m.opt.Rounding, RoundAuto)
+	return rounding
 }
 
 // Quantizing from scratch is for tensors of which it keeps enough: its error is then smaller than the noise of
 // stochastic rounding.
 const (
-	enoughRecovery = 0.95
+	enoughRecovery = 0.9
 	sampledRows    = 64
 )
 
-// chooseRounding resolves RoundAuto by how much of the changes of some rows quantizing from scratch would keep.
+// chooseRounding resolves RoundAuto by how much of the changes of some rows quantizing from scratch would keep. Points of
+// a lattice that need an importance matrix stay where there is none.
 func (c *mergeMap) chooseRounding() {
 	if c.rounding != RoundAuto {
 		return
 	}
 	if c.scalesRows() {
 		c.rounding = RoundScales // exact but for the rounding of the scales
+		return
+	}
+	if quant.NeedsImportance(c.to) && c.importance == nil {
+		c.rounding = RoundScales
 		return
 	}
 	c.rounding = RoundRequantize

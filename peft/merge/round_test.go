@@ -17,7 +17,7 @@ func TestMergeRoundings(t *testing.T) {
 	recovery := map[string]float64{}
 	for _, rounding := range roundings {
 		opt := Options{Rounding: rounding}
-		if rounding == RoundCompensate {
+		if NeedsCalibration(rounding) {
 			opt.Calibration = pefttest.Data(pefttest.TinyData(10, 1))
 		}
 		_, report := mergeTo(t, b, opt, attach.Scaled{Adapter: a, Scale: 0.05})

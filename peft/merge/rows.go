@@ -101,7 +101,7 @@ func (c *mergeMap) requantize(
 	out := quant.Matrix{Type: c.to, Cols: cols}
 	rowSize := out.RowSize()
 	chunk, makeRows := tasksInWork*max(1, taskWeights/cols), c.eachAlone
-	if q.Compensation != nil {
+	if q.Compensation != nil || q.Descent != nil {
 		chunk, makeRows = max(requant.PieceRows, mergeBytes/(3*4*cols)/requant.PieceRows*requant.PieceRows), c.together
 	}
 	for r0 := 0; r0 < c.w.Rows; r0 += chunk {

@@ -22,9 +22,10 @@ type mergeMap struct {
 	changes     []attach.Change // none where only the type changes
 
 	rounding   string    // how the change is rounded
+	measured   bool      // that is chosen by what calibration data say
 	seed       uint64    // of stochastic rounding
 	importance []float32 // of the columns; nil: all alike
-	ready      []byte    // the blocks of RoundCompensate, until they are written
+	ready      []byte    // the blocks of a measured one, until they are written
 	readyStats mergeStats
 }
 
@@ -199,7 +200,7 @@ func (m *merger) writeMerged(name string, t *mergeTensor, write func([]byte) err
 	}
 	r.Rounding = strings.Join(roundings, ", ")
 	r.Recovery, r.Noise = all.recovery(), all.noise()
-	r.Little = r.Recovery < littleRecovery
+	r.Little = r.Recovery < littleRecovery && !slices.Contains(roundings, RoundDescent)
 	m.total.add(all)
 	m.report.BitExact = m.report.BitExact && r.BitExact
 	m.report.Tensors = append(m.report.Tensors, r)
@@ -220,7 +221,7 @@ func (m *merger) writeMap(c *mergeMap, write func([]byte) error) (stats mergeSta
 	if err := attach.CheckMatrix(place, c.w); err != nil {
 		return stats, err
 	}
-	if c.rounding == RoundCompensate {
+	if c.measured {
 		if err := m.prepare(c); err != nil {
 			return stats, err
 		}
