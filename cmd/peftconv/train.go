@@ -227,6 +227,9 @@ func (o *trainOptions) checkFiles() error {
 	if err := o.watch.CheckFiles(&o.Output, o.train.Out, o.train.Resume != "", inputs...); err != nil {
 		return err
 	}
+	if err := o.checkReport(inputs...); err != nil {
+		return err
+	}
 	if err := o.then.CheckFiles(&o.Output, inputs...); err != nil {
 		return err
 	}
@@ -301,6 +304,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return o.explain(watching.ShortOfMemory(err, base, adapter, set, opt), s)
 	}
+	unreported := o.writeReport(ctx, base)
 	var retain *peft.Data
 	if opt.Retain != nil {
 		retain = opt.Retain.Data
@@ -310,13 +314,13 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	if o.json {
-		return cli.PrintJSON(s.Out, struct {
+		return errors.Join(cli.PrintJSON(s.Out, struct {
 			*train.Result
 			Then []heal.Losses `json:"then,omitempty"`
-		}{result, stages})
+		}{result, stages}), unreported)
 	}
 	o.report(s, adapter, set, result)
-	return o.then.Print(s.Out, stages)
+	return errors.Join(o.then.Print(s.Out, stages), unreported)
 }
 
 func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data) {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/reporting"
 	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
@@ -42,6 +44,29 @@ func (o *trainOptions) checkCheckpoints() error {
 	}
 	return fmt.Errorf("--out: there is a checkpoint of an interrupted run, %s: --resume %s continues it, --force starts "+
 		"from the beginning and replaces it", found, cli.ShellQuote(found))
+}
+
+// checkReport checks that the report can be written; the run's own, of before it was resumed, is replaced.
+func (o *trainOptions) checkReport(inputs ...string) error {
+	if !o.watch.Reports() {
+		return nil
+	}
+	out := o.Output
+	out.Force = out.Force || o.train.Resume != ""
+	return out.CheckOutput("--out", reporting.Path(o.train.Out), append(inputs, o.train.Out)...)
+}
+
+// writeReport writes the report of a run whose adapter is written: an error of it loses nothing but the report.
+func (o *trainOptions) writeReport(ctx context.Context, base *peft.Base) error {
+	if !o.watch.Reports() {
+		return nil
+	}
+	path := reporting.Path(o.train.Out)
+	source := &reporting.Source{Log: o.watch.LogPath(o.train.Out), Adapter: o.train.Out}
+	if err := source.Write(ctx, path, base); err != nil {
+		return fmt.Errorf("the adapter %s is written, but not the report %s: %w", o.train.Out, path, err)
+	}
+	return nil
 }
 
 // watched completes the options of a run by what shows it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // SVG is the picture as a document of its own, with its title and legend and in fixed colours.
@@ -132,7 +133,14 @@ func (v *document) text(l label) {
 		attributes, escape(l.text))
 }
 
+// escape is a text as XML, without what turns the direction of what follows.
 func escape(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 	var b strings.Builder
 	_ = xml.EscapeText(&b, []byte(text)) // a Builder never fails
 	return b.String()

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/peftconv/peftconv/internal/look"
 )
 
 //go:embed page
@@ -201,6 +203,9 @@ func serveFile(w http.ResponseWriter, name string) {
 		return
 	}
 	w.Header().Set("Content-Type", kind)
+	if name == "style.css" {
+		io.WriteString(w, look.CSS)
+	}
 	w.Write(data)
 }
 

@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"kernels", "internal/hashcache", "internal/errkind", "internal/byname", "internal/prng",
 		"internal/tokenizer/pattern",
 		"internal/testdata", "internal/rooms", "peft/method", "internal/tokenizer/corpus", "internal/records",
-		"internal/words", "internal/jinja", "internal/chart", "docs"},
+		"internal/words", "internal/jinja", "internal/chart", "internal/look", "docs"},
 	{"gguf", "internal/batch", "internal/linalg", "internal/recurrent", "internal/names"},
 	{"quant", "safetensors", "internal/tokenizer", "internal/sanity", "gguf/imatrix", "internal/modelcard",
 		"internal/converttest"},
@@ -48,7 +48,7 @@ var floors = [][]string{
 	{"internal/preview", "internal/bench", "internal/cli/chatting", "internal/live", "peft/heal"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},
-	{"internal/cli/files", "internal/cli/healing"},
+	{"internal/cli/files", "internal/cli/healing", "internal/cli/reporting"},
 	{"cmd/peftconv", "integration", "internal/chaos"},
 }
 

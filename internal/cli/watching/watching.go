@@ -22,8 +22,9 @@ import (
 
 // Flags are the flags of a run that is watched.
 type Flags struct {
-	log   string
-	noLog bool
+	log      string
+	noLog    bool
+	noReport bool
 
 	tensorboard string // directory
 
@@ -40,6 +41,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.log, "log", "", "write an object of JSON for each step, evaluation and sample to this `FILE` (default: "+
 		"beside --out, NAME.log.jsonl)")
 	fs.BoolVar(&f.noLog, "no-log", false, "write no such file")
+	fs.BoolVar(&f.noReport, "no-report", false, "write no report of the run beside --out, NAME.report.html")
 	fs.StringVar(&f.prompts, "sample-prompts", "", "answer the prompts of this `FILE` before the first step and after the "+
 		"last: a prompt a line, or objects with \"prompt\" (.jsonl); over conversations each is a message of the user")
 	fs.IntVar(&f.sampleEvery, "sample-every", 0, "answer them every `N` steps too")
@@ -50,7 +52,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.Lookup("live").NoOptDefVal = anyPort
 	fs.BoolVar(&f.liveRemote, "live-remote", false, "let --live take an address that other machines can connect to, "+
 		"over an unencrypted connection")
-	cli.Detail(fs, "log", "no-log", "sample-tokens", "live-remote")
+	cli.Detail(fs, "log", "no-log", "no-report", "sample-tokens", "live-remote")
 }
 
 // Check checks the values.
@@ -73,8 +75,11 @@ func (f *Flags) Check() error {
 // Inputs are the files that are read.
 func (f *Flags) Inputs() []string { return []string{f.prompts} }
 
-// logPath is where the log is written, "" for none.
-func (f *Flags) logPath(out string) string {
+// Reports says whether a report is written after the run.
+func (f *Flags) Reports() bool { return !f.noReport }
+
+// LogPath is where the log is written, "" for none.
+func (f *Flags) LogPath(out string) string {
 	switch {
 	case f.noLog:
 		return ""
@@ -90,7 +95,7 @@ func (f *Flags) CheckFiles(o *cli.Output, out string, resumed bool, inputs ...st
 	if err := f.checkEvents(o, resumed); err != nil {
 		return err
 	}
-	path := f.logPath(out)
+	path := f.LogPath(out)
 	if path == "" {
 		return nil
 	}
@@ -159,7 +164,7 @@ func (f *Flags) Start(s cli.Streams, r *Run) (*Watch, error) {
 		o.Samples = &train.Samples{Prompts: prompts, Every: f.sampleEvery, Generate: f.answer(r)}
 	}
 	recorder := &runlog.Recorder{About: r.about(prompts)}
-	if path := f.logPath(o.Out); path != "" {
+	if path := f.LogPath(o.Out); path != "" {
 		w.log = &runlog.File{Path: path, Move: !r.Replace, Failed: func(err error) {
 			w.terminal.say("warning: %s", cli.ErrorText(err))
 		}}
