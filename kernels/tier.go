@@ -38,6 +38,41 @@ func chooseTier(best tier, name string) tier {
 	return best
 }
 
+// Refused names the tier of this processor whose registers the system does not let this process use, "" where there is
+// none.
+func Refused() string {
+	if t := processorTier(); t != bestTier() {
+		return t.String()
+	}
+	return ""
+}
+
 // Tier names the instructions that the kernels use here: "amx", "avx512", "avx2", "matmul", "dotprod", "neon" or
 // "generic".
 func Tier() string { return current.String() }
+
+// feature is a set of instructions that a tier needs. With tierGeneric none needs it, and some kernels use it where it
+// is.
+type feature struct {
+	tier tier
+	name string
+	has  bool // the processor has it, and the system lets programs use it
+}
+
+// Features names the sets of instructions that kernels of this architecture use, as Linux names them: those that this
+// processor has, and those that it lacks, for the lowest tier that it does not have.
+func Features() (has []string, better string, lacks []string) {
+	next := tierGeneric
+	for _, f := range features {
+		switch {
+		case f.has:
+			has = append(has, f.name)
+		case f.tier != tierGeneric && (next == tierGeneric || f.tier == next) && f.tier > processorTier():
+			next, lacks = f.tier, append(lacks, f.name)
+		}
+	}
+	if next != tierGeneric {
+		better = next.String()
+	}
+	return has, better, lacks
+}

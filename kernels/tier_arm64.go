@@ -15,6 +15,13 @@ func processorTier() tier {
 	return tierNEON
 }
 
+// features names what tiers need beside NEON. Of matrices either kind will do.
+var features = []feature{
+	{tierDotProd, "asimddp", cpu.ARM64.HasASIMDDP},
+	{tierMatMul, "i8mm", processor.i8mm},
+	{tierMatMul, "bf16", processor.bf16},
+}
+
 func permitted(t tier) tier { return t }
 
 func tierExists(t tier) bool { return t <= processorTier() }

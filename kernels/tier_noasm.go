@@ -4,6 +4,8 @@ package kernels
 
 func processorTier() tier { return tierGeneric }
 
+var features []feature
+
 func permitted(t tier) tier { return t }
 
 func tierExists(t tier) bool { return t == tierGeneric }

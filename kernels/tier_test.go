@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -47,5 +48,21 @@ func TestChooseTier(t *testing.T) {
 func TestTier(t *testing.T) {
 	if Tier() != current.String() {
 		t.Errorf("Tier() = %q, want %q", Tier(), current.String())
+	}
+}
+
+// TestFeatures: what is missing is of the tier above the best one that the processor has.
+func TestFeatures(t *testing.T) {
+	has, better, lacks := Features()
+	if (better == "") != (len(lacks) == 0) {
+		t.Errorf("for tier %q the processor lacks %q", better, lacks)
+	}
+	for _, f := range features {
+		if f.has != slices.Contains(has, f.name) || f.has && slices.Contains(lacks, f.name) {
+			t.Errorf("%s: there is %v, has %q, lacks %q", f.name, f.has, has, lacks)
+		}
+		if f.tier.String() == better && f.tier <= processorTier() {
+			t.Errorf("%s is better than %s", better, processorTier())
+		}
 	}
 }

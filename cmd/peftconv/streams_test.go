@@ -39,6 +39,7 @@ func TestFullOutput(t *testing.T) {
 		{"completion", "fish"}, {"man", at("man")},
 		{"inspect", base}, {"inspect", base, "--tensors"}, {"inspect", base, "--json"}, {"inspect", adapter},
 		{"inspect", base, "--key", "general.name"},
+		{"doctor", "--quick"}, {"doctor", base, "--quick", "--json"},
 		{"verify", base}, {"verify", base, "--hashes"}, {"verify", base, "--json"}, {"verify", base, "--quick"},
 		{"diff", base, base}, {"diff", base, base, "--json"}, {"diff", base, adapter},
 		{"split", base, at("parts"), "--max-tensors", "5", "--dry-run"},

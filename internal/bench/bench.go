@@ -123,7 +123,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	r := &Report{Tier: kernels.Tier(), Threads: kernels.Threads(), Gemm: []Gemm{}, Train: []Train{}}
 	o.Progress("peak of this machine")
-	r.Peak = measurePeak()
+	r.Peak = MeasurePeak()
 	if o.Attention {
 		o.NoGemm, o.NoTrain = true, true
 		if err := r.measureAttentions(ctx, &o); err != nil {
@@ -147,7 +147,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 	}
 	o.Progress("peak of this machine, again")
-	r.Peak.raise(measurePeak())
+	r.Peak.raise(MeasurePeak())
 	r.percent()
 	return r, nil
 }

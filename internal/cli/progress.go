@@ -167,13 +167,13 @@ func (m *Meter) details() string {
 	}
 	if n := m.done - m.started; n > 0 {
 		left := time.Duration(float64(time.Since(m.start)) / float64(n) * float64(m.total-m.done))
-		text += clock(left) + " left  "
+		text += Clock(left) + " left  "
 	}
 	return text + BytesText(train.PeakRSS())
 }
 
-// clock is a duration as a clock shows it: 1:02:03 or 2:03.
-func clock(d time.Duration) string {
+// Clock is a duration as a clock shows it: 1:02:03 or 2:03.
+func Clock(d time.Duration) string {
 	s := int(d.Round(time.Second).Seconds())
 	if s >= 3600 {
 		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)

@@ -111,7 +111,7 @@ func TestClock(t *testing.T) {
 		d    time.Duration
 		want string
 	}{{0, "0:00"}, {75 * time.Second, "1:15"}, {3723 * time.Second, "1:02:03"}} {
-		if got := clock(c.d); got != c.want {
+		if got := Clock(c.d); got != c.want {
 			t.Errorf("%v: %q, want %q", c.d, got, c.want)
 		}
 	}

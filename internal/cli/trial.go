@@ -25,7 +25,7 @@ func PrintTrial(w io.Writer, t *train.Trial) {
 	row("precision", "%s: %s", t.Precision.Precision, t.Precision.Reason)
 	row("time per step", "%.3g s (measured on %s)", t.StepSeconds, Plural(t.StepTokens, "token"))
 	row("whole run", "%s, about %s, without evaluation", Plural(t.Steps, "step"),
-		clock(time.Duration(t.Seconds*float64(time.Second))))
+		Clock(time.Duration(t.Seconds*float64(time.Second))))
 	row("first loss", "%.4f", t.Loss)
 	table.Flush()
 	fmt.Fprint(w, "\nA dry run: nothing was written.\n")

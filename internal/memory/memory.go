@@ -5,6 +5,7 @@ package memory
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io/fs"
 	"math"
@@ -23,13 +24,17 @@ const Unknown = 2 << 30
 // Available is what the process can still take, in bytes; where nothing is known it is a guess. mapped are the bytes of
 // mapped files that the caller will compare with it although they are mapped already.
 func Available(mapped int64) (bytes int64, known bool) {
+	return thisSystem().available(mapped)
+}
+
+// thisSystem is what is known here.
+func thisSystem() *system {
 	goUsed := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(goUsed)
-	s := system{
+	return &system{
 		root: os.DirFS("/"), addresses: addressLimit(), data: dataLimit(), goLimit: debug.SetMemoryLimit(-1),
 		goUsed: int64(goUsed[0].Value.Uint64() - goUsed[1].Value.Uint64()),
 	}
-	return s.available(mapped)
 }
 
 // Status is a size in /proc/self/status, such as VmHWM, in bytes.
@@ -47,30 +52,52 @@ type system struct {
 
 // available is the least that any limit leaves.
 func (s *system) available(mapped int64) (least int64, known bool) {
-	least = unlimited
-	leaves := func(n int64) { least = min(least, max(n, 0)) }
+	left := s.left(mapped)
+	if len(left) == 0 {
+		return Unknown, false
+	}
+	return slices.MinFunc(left, func(a, b Left) int { return cmp.Compare(a.Bytes, b.Bytes) }).Bytes, true
+}
+
+// Left is what one limit leaves of the memory that the process can take.
+type Left struct {
+	By    string `json:"by"`          // the machine, a control group, ulimit -v, ulimit -d or GOMEMLIMIT
+	Limit int64  `json:"limit_bytes"` // of the machine all of its memory
+	Bytes int64  `json:"left_bytes"`
+}
+
+// What Left.By calls the machine itself, and a control group.
+const (
+	Machine      = "the machine"
+	controlGroup = "a control group"
+)
+
+// Limits are what each limit that is known leaves, control groups from the process's own up to the root.
+func Limits() []Left { return thisSystem().left(0) }
+
+// left is what each limit leaves.
+func (s *system) left(mapped int64) (all []Left) {
+	leaves := func(by string, limit, left int64) { all = append(all, Left{by, limit, max(left, 0)}) }
 	if free, ok := lineOf(s.root, "proc/meminfo", "MemAvailable:"); ok {
-		leaves(free)
+		total, _ := lineOf(s.root, "proc/meminfo", "MemTotal:")
+		leaves(Machine, total, free)
 	}
 	s.groups(leaves)
 	// Of these limits a mapped file takes its part when it is mapped, or never.
 	if used, ok := lineOf(s.root, "proc/self/status", "VmSize:"); ok && s.addresses < unlimited {
-		leaves(s.addresses - used + mapped)
+		leaves("ulimit -v", s.addresses, s.addresses-used+mapped)
 	}
 	if used, ok := lineOf(s.root, "proc/self/status", "VmData:"); ok && s.data < unlimited {
-		leaves(s.data - used + mapped)
+		leaves("ulimit -d", s.data, s.data-used+mapped)
 	}
 	if s.goLimit < unlimited {
-		leaves(s.goLimit - s.goUsed + mapped)
+		leaves("GOMEMLIMIT", s.goLimit, s.goLimit-s.goUsed+mapped)
 	}
-	if least == unlimited {
-		return Unknown, false
-	}
-	return least, true
+	return all
 }
 
 // groups calls leaves for each control group that the process is in, from its own up to the root.
-func (s *system) groups(leaves func(int64)) {
+func (s *system) groups(leaves func(by string, limit, left int64)) {
 	mounts := s.mounts()
 	for _, line := range lines(s.root, "proc/self/cgroup") {
 		parts := strings.SplitN(line, ":", 3) // number:controllers:path
@@ -103,7 +130,7 @@ func (s *system) mounts() (all []mount) {
 
 // walk goes from a group up to the root of its mount. What is above a group whose folder cannot be seen is looked at
 // all the same.
-func (s *system) walk(m mount, group string, v2 bool, leaves func(int64)) {
+func (s *system) walk(m mount, group string, v2 bool, leaves func(by string, limit, left int64)) {
 	below := strings.TrimPrefix(path.Clean("/"+group), strings.TrimSuffix(m.root, "/"))
 	for at := path.Clean("/" + below); ; at = path.Dir(at) {
 		s.group(strings.TrimPrefix(path.Join(m.at, at), "/"), v2, leaves)
@@ -115,7 +142,7 @@ func (s *system) walk(m mount, group string, v2 bool, leaves func(int64)) {
 
 // group is what the limits of one group leave. The pages of files that it holds do not count as used: they are given up
 // before anything else.
-func (s *system) group(dir string, v2 bool, leaves func(int64)) {
+func (s *system) group(dir string, v2 bool, leaves func(by string, limit, left int64)) {
 	limits, usage, prefix := []string{"memory.limit_in_bytes"}, "memory.usage_in_bytes", "total_"
 	if v2 {
 		limits, usage, prefix = []string{"memory.max", "memory.high"}, "memory.current", ""
@@ -130,11 +157,11 @@ func (s *system) group(dir string, v2 bool, leaves func(int64)) {
 	}
 	for _, name := range limits {
 		if limit, ok := s.number(path.Join(dir, name)); ok && limit < 1<<60 { // v1 has none as a very large number
-			leaves(limit - max(used, 0))
+			leaves(controlGroup, limit, limit-max(used, 0))
 		}
 	}
 	if limit, ok := valueOf(s.root, path.Join(dir, "memory.stat"), "hierarchical_memory_limit"); ok && limit < 1<<60 {
-		leaves(limit - max(used, 0)) // of groups above that are not seen from here
+		leaves(controlGroup, limit, limit-max(used, 0)) // of groups above that are not seen from here
 	}
 }
 

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/fstest"
 )
@@ -114,5 +115,15 @@ func TestThisMachine(t *testing.T) {
 	}
 	if n, ok := Status("VmHWM"); ok && n < 1<<20 {
 		t.Errorf("VmHWM is %d", n)
+	}
+}
+
+// TestLeft wants each limit with its name.
+func TestLeft(t *testing.T) {
+	s := tree(v2Mount, "0::/a\n", map[string]string{"a/memory.max": bytesOf(4), "a/memory.current": bytesOf(1)})
+	s.goLimit, s.goUsed = 9*gb, gb
+	want := []Left{{"the machine", 32 * gb, 16 * gb}, {"a control group", 4 * gb, 3 * gb}, {"GOMEMLIMIT", 9 * gb, 8 * gb}}
+	if got := s.left(0); !slices.Equal(got, want) {
+		t.Errorf("the limits are %v, want %v", got, want)
 	}
 }

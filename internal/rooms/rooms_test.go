@@ -48,8 +48,9 @@ var floors = [][]string{
 	{"internal/preview", "internal/bench", "internal/cli/chatting", "internal/live", "peft/heal"},
 	{"internal/pefttest/merging", "internal/cli/methods", "internal/cli/quantizing", "internal/cli/input",
 		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},
-	{"internal/cli/files", "internal/cli/healing", "internal/cli/reporting"},
-	{"cmd/peftconv", "integration", "internal/chaos"},
+	{"internal/cli/files", "internal/cli/healing", "internal/cli/reporting",
+		"internal/cli/doctor"},
+	{"cmd/peftconv", "integration", "internal/chaos", "internal/packaging"},
 }
 
 // floorOf is the floor of a package, or -1.
