@@ -277,6 +277,10 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	defer closed()
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
 		fmt.Fprintf(s.Err, "memory   %s\n", watching.MemoryText(plan))
+		if plan.TeacherTop > 0 {
+			fmt.Fprintf(s.Err, "teacher  its %s of each position are kept: %s\n",
+				cli.Plural(opt.Teacher.Top, "likeliest token"), cli.BytesText(plan.TeacherTop))
+		}
 		more := watching.MoreMemory(plan, func(change func(*train.Options)) (*train.Memory, error) {
 			changed := opt
 			change(&changed)

@@ -26,6 +26,7 @@ type teachingFlags struct {
 	teacher      string
 	alpha        float64
 	temperature  float64
+	top          int
 	retain       string
 	retainWeight float64
 	retainTokens int
@@ -41,11 +42,14 @@ func (f *teachingFlags) add(fs *pflag.FlagSet) {
 	fs.Float64Var(&f.alpha, "teacher-alpha", train.DefaultAlpha,
 		"the `SHARE` in the loss of the divergence from the teacher; the rest is that of the tokens")
 	fs.Float64Var(&f.temperature, "teacher-temperature", 1, "divide the logits of teacher and model by `T` in the divergence")
+	fs.IntVar(&f.top, "teacher-top", 0,
+		"count the teacher's `N` likeliest tokens, and all others as one, and keep them: the teacher then runs in the "+
+			"first epoch only (default: the whole vocabulary, in each epoch)")
 	fs.StringVar(&f.retain, "retain", "",
 		"keep the probabilities that the base has on another text: a `FILE` as --data takes")
 	fs.Float64Var(&f.retainWeight, "retain-weight", 1, "`WEIGHT` of the divergence from the base on that text")
 	fs.IntVar(&f.retainTokens, "retain-tokens", train.DefaultRetained, "the most `TOKENS` of that text in each step")
-	cli.Detail(fs, "objective", "teacher-alpha", "teacher-temperature", "retain-weight", "retain-tokens")
+	cli.Detail(fs, "objective", "teacher-alpha", "teacher-temperature", "teacher-top", "retain-weight", "retain-tokens")
 	cli.Choices(fs, "objective", objectiveTokens, objectiveDistill)
 }
 
@@ -62,6 +66,8 @@ func (f *teachingFlags) check(fs *pflag.FlagSet) error {
 		return fmt.Errorf("--teacher-alpha: %v, expected above 0 and at most 1", f.alpha)
 	case !(f.temperature > 0) || !cli.IsFinite(f.temperature):
 		return fmt.Errorf("--teacher-temperature: %v, expected more than 0", f.temperature)
+	case f.top < 0:
+		return fmt.Errorf("--teacher-top: %d, expected 0 (the whole vocabulary) or more", f.top)
 	case !(f.retainWeight > 0) || !cli.IsFinite(f.retainWeight):
 		return fmt.Errorf("--retain-weight: %v, expected more than 0", f.retainWeight)
 	case f.retainTokens < 2:
@@ -69,6 +75,7 @@ func (f *teachingFlags) check(fs *pflag.FlagSet) error {
 	}
 	for _, needs := range []struct{ flag, other, value string }{
 		{"teacher-alpha", "teacher", f.teacher}, {"teacher-temperature", "teacher", f.teacher},
+		{"teacher-top", "teacher", f.teacher},
 		{"retain-weight", "retain", f.retain},
 		{"retain-tokens", "retain", f.retain},
 	} {
@@ -114,7 +121,7 @@ func (f *teachingFlags) open(o *trainOptions, w io.Writer, base *peft.Base, adap
 		}
 		closed = func() { opened.Close() }
 		opt.Teacher = &train.Teacher{Base: opened.base, Adapters: opened.adapters, Alpha: f.alpha,
-			Temperature: f.temperature}
+			Temperature: f.temperature, Top: f.top}
 		fmt.Fprintf(w, "teacher  %s: %s, %.4g of the loss at temperature %.4g\n", cli.Line(f.teacher),
 			opened.base.Architecture(), f.alpha, f.temperature)
 	}

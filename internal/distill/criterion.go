@@ -10,20 +10,27 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// Criterion is (1-Alpha)·cross entropy + Alpha·T²·KL(teacher ‖ student), T being the temperature by which both models'
-// logits are divided in the divergence. All of the vocabulary counts. It implements autograd.Criterion.
+// Criterion is (1-Alpha)·cross entropy + Alpha·T²·KL(teacher ‖ student), T being the temperature by which both
+// models' logits are divided in the divergence. All of the vocabulary counts, unless Top is given. It implements
+// autograd.Criterion.
 type Criterion struct {
 	Alpha       float32 // 0 to 1
 	Temperature float32 // more than 0
 	// Teacher gives the teacher's logits (n, V) of rows from number first on, which the criterion overwrites.
 	Teacher func(first, n int) *autograd.Tensor
+	// Top, where it is not nil, gives the teacher's likeliest tokens of row i instead, at this temperature.
+	Top func(i int) Top
 
 	first int
 	block *autograd.Tensor
 }
 
 // Begin takes the teacher's logits of the next rows.
-func (c *Criterion) Begin(first, n int) { c.first, c.block = first, c.Teacher(first, n) }
+func (c *Criterion) Begin(first, n int) {
+	if c.Top == nil {
+		c.first, c.block = first, c.Teacher(first, n)
+	}
+}
 
 // scratch is memory of Row.
 type scratch struct{ soft, change []float32 }
@@ -39,7 +46,13 @@ func (c *Criterion) Row(i int, target int32, logits []float32, scale float32, gr
 	}
 	copy(s.soft, logits)
 	t := c.Temperature
-	loss := c.Alpha * t * t * divergence(c.block.Row(i-c.first), s.soft, s.change, t)
+	var kl float32
+	if c.Top != nil {
+		kl = divergenceOfTop(c.Top(i), s.soft, t)
+	} else {
+		kl = divergence(c.block.Row(i-c.first), s.soft, s.change, t)
+	}
+	loss := c.Alpha * t * t * kl
 	if c.Alpha < 1 {
 		loss += (1 - c.Alpha) * crossEntropy(logits, target)
 	}

@@ -196,11 +196,7 @@ func (m *Model) Logits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int) *a
 func (m *Model) EachLogits(t *autograd.Tape, b *batch.Batch, h Hooks, rows []int, f func(i int, logits []float32)) {
 	var l LogitRows
 	l.Run(m, t, b, h, rows)
-	most := max(autograd.LogitFloats/m.Spec.Vocab, 1)
-	for from := 0; from < len(rows); from += most {
-		y := l.Block(from, min(most, len(rows)-from))
-		kernels.Parallel(y.Rows, func(i int) { f(from+i, y.Row(i)) })
-	}
+	l.Each(len(rows), f)
 }
 
 // LogitRows gives the logits of some rows of a batch, block by block. Its memory is used again by the next Run.
@@ -232,6 +228,15 @@ func (l *LogitRows) Block(first, n int) *autograd.Tensor {
 	cols := l.in.Cols
 	l.part = *autograd.NewConst(n, cols, l.in.Data[first*cols:(first+n)*cols])
 	return l.tape.ApplyLogits(l.tape.Linear(&l.part, l.head), l.model.LogitForm(nil))
+}
+
+// Each calls f with the logits (V) of the first n rows, as EachLogits does.
+func (l *LogitRows) Each(n int, f func(i int, logits []float32)) {
+	most := max(autograd.LogitFloats/l.model.Spec.Vocab, 1)
+	for from := 0; from < n; from += most {
+		y := l.Block(from, min(most, n-from))
+		kernels.Parallel(y.Rows, func(i int) { f(from+i, y.Row(i)) })
+	}
 }
 
 // picked are some rows of the stream after the final norm.

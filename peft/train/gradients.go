@@ -38,6 +38,14 @@ func (s *stepBatches) targets() int {
 	return n
 }
 
+// examplesOf are the places of the sequences of batch number i; nil where they are none of the training data.
+func (s *stepBatches) examplesOf(i int) []int {
+	if s.examples == nil {
+		return nil
+	}
+	return s.examples[i]
+}
+
 // local computes gradients in this process.
 type local struct {
 	base      *attach.Base
@@ -81,7 +89,7 @@ func (l *local) sum(ctx context.Context, s stepBatches) (loss float64, err error
 		}
 		var by autograd.Criterion
 		if l.teacher != nil && s.plain != nil {
-			if by, err = l.teacher.over(ctx, s.plain[i], b, l.precision); err != nil {
+			if by, err = l.teacher.over(ctx, s.plain[i], b, s.examplesOf(i), l.precision); err != nil {
 				return 0, err
 			}
 		}
@@ -118,7 +126,7 @@ func (l *local) divergence() float64 {
 // retain adds the gradient of what is to be retained.
 func (l *local) retain(ctx context.Context, s *stepBatches) error {
 	r := l.retained
-	by, err := r.guide.over(ctx, &r.plain, &r.learned, l.precision)
+	by, err := r.guide.over(ctx, &r.plain, &r.learned, nil, l.precision)
 	if err != nil {
 		return err
 	}
@@ -139,4 +147,12 @@ func (l *local) below(s *stepBatches, i int) model.LayerCache {
 	}
 	l.cache.examples = s.examples[i]
 	return l.cache
+}
+
+// close gives back what is kept of examples.
+func (l *local) close() {
+	l.cache.close()
+	if l.teacher != nil {
+		l.teacher.tops.close()
+	}
 }

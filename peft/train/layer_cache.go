@@ -1,34 +1,22 @@
 package train
 
 import (
-	"path/filepath"
 	"strconv"
 	"strings"
 
-	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
-	"github.com/peftconv/peftconv/internal/memory"
 )
 
 // layerCache keeps the stream below the lowest adapted layer for every example of the training data: exactly, in
-// float32, so that a run gives the same bytes with it and without, from the beginning and resumed. It is in memory
-// where it takes no more than a quarter of what is available, and otherwise in a file beside the adapter that has no
-// name where the system can do that, and is removed at the end.
+// float32, so that a run gives the same bytes with it and without, from the beginning and resumed.
 type layerCache struct {
+	*exampleStore
 	width    int
 	layers   int   // below the cached stream; 0 until one batch has gone through them
-	starts   []int // where the rows of each example begin; and their number
-	known    []bool
-	memory   []float32 // (rows, width); nil: they are in file
-	file     *atomicfile.ScratchFile
 	examples []int // of the sequences of the current batch
 }
-
-// layerCacheTokens is how many tokens a batch must have at least: products of few rows add up in another order, so that
-// a small batch can differ in the last bits from a large one.
-const layerCacheTokens = 64
 
 // layerCacheBytes is what the layer cache of a run takes; 0 where the run has none: when the lowest layer is adapted,
 // no example is seen twice, the routers of all layers are asked for their loss, or the examples are so many that they
@@ -70,52 +58,32 @@ func layerOf(name string) (n int, ok bool) {
 	return 0, false
 }
 
-// newLayerCache makes an empty cache of some bytes for all examples of a set, in memory or beside the file out. It is
-// nil where there is no room for one.
-func newLayerCache(b *attach.Base, train *attach.Data, bytes int64, out string) *layerCache {
-	s := &layerCache{width: b.Model.Spec.Width, known: make([]bool, train.Len()), starts: []int{0}}
-	for i := range train.Len() {
-		s.starts = append(s.starts, s.starts[i]+train.Size(i))
-	}
-	if inMemory(bytes) {
-		s.memory = make([]float32, bytes/4)
-		return s
-	}
-	if out == "" {
+// newLayerCache makes an empty cache for all examples of a set, in memory or beside the file out. It is nil where
+// there is no room for one.
+func newLayerCache(b *attach.Base, train *attach.Data, out string) *layerCache {
+	width := b.Model.Spec.Width
+	store := newExampleStore(4*width, train.Len(), train.Size, out, "layers")
+	if store == nil {
 		return nil
 	}
-	f, err := atomicfile.Scratch(filepath.Dir(out), filepath.Base(out)+".layers")
-	if err != nil {
-		return nil
-	}
-	s.file = f
-	return s
-}
-
-// inMemory says whether a layer cache of some bytes is kept in memory. It is a variable for tests.
-var inMemory = func(bytes int64) bool {
-	available, _ := memory.Available(0)
-	return bytes <= available/4
+	return &layerCache{exampleStore: store, width: width}
 }
 
 // close gives memory and file back.
 func (s *layerCache) close() {
-	if s == nil {
-		return
+	if s != nil {
+		s.exampleStore.close()
+		s.layers = 0
 	}
-	if s.file != nil {
-		s.file.Close()
-	}
-	s.memory, s.file, s.layers = nil, nil, 0
 }
 
 // fits says whether a batch can be in the layer cache: of the examples that were announced, as they are.
 func (s *layerCache) fits(b *batch.Batch) bool {
-	if b.Tokens() < layerCacheTokens || b.Sequences() != len(s.examples) {
+	if b.Tokens() < leastStored || b.Sequences() != len(s.examples) {
 		return false
 	}
 	for i, e := range s.examples {
-		if int(b.Bounds[i+1]-b.Bounds[i]) != s.starts[e+1]-s.starts[e] {
+		if int(b.Bounds[i+1]-b.Bounds[i]) != s.rows(e) {
 			return false
 		}
 	}
@@ -124,16 +92,11 @@ func (s *layerCache) fits(b *batch.Batch) bool {
 
 // Load implements model.LayerCache.
 func (s *layerCache) Load(b *batch.Batch, x []float32) (n int) {
-	if s.layers == 0 || !s.fits(b) {
+	if s.layers == 0 || !s.fits(b) || !s.has(s.examples) {
 		return 0
 	}
-	for _, e := range s.examples {
-		if !s.known[e] {
-			return 0
-		}
-	}
 	for i, e := range s.examples {
-		if !s.read(e, x[int(b.Bounds[i])*s.width:int(b.Bounds[i+1])*s.width]) {
+		if !s.read(e, s.part(b, i, x)) {
 			return 0
 		}
 	}
@@ -147,26 +110,11 @@ func (s *layerCache) Store(b *batch.Batch, n int, x []float32) {
 	}
 	s.layers = n
 	for i, e := range s.examples {
-		s.known[e] = s.known[e] || s.write(e, x[int(b.Bounds[i])*s.width:int(b.Bounds[i+1])*s.width])
+		s.write(e, s.part(b, i, x))
 	}
 }
 
-// read fetches the rows of example e.
-func (s *layerCache) read(e int, x []float32) bool {
-	if s.file == nil {
-		copy(x, s.memory[s.starts[e]*s.width:])
-		return true
-	}
-	_, err := s.file.ReadAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
-	return err == nil
-}
-
-// write stores the rows of example e; a full disk leaves the example unknown.
-func (s *layerCache) write(e int, x []float32) bool {
-	if s.file == nil {
-		copy(s.memory[s.starts[e]*s.width:], x)
-		return true
-	}
-	_, err := s.file.WriteAt(floats.AsBytes(x), int64(s.starts[e])*int64(s.width)*4)
-	return err == nil
+// part is the rows of sequence i of a batch.
+func (s *layerCache) part(b *batch.Batch, i int, x []float32) []byte {
+	return floats.AsBytes(x[int(b.Bounds[i])*s.width : int(b.Bounds[i+1])*s.width])
 }

@@ -29,6 +29,7 @@ type Memory struct {
 	Adapter     int64 // values, gradients, the moments of AdamW; blocks that a quantization-aware adapter requantizes
 	Layers      int64 // outputs of the layers below the lowest adapted one, where they are kept in memory
 	Teacher     int64 // of a teacher: pages of its file, and a pass; of what is retained: a pass
+	TeacherTop  int64 // what is kept of a teacher's likeliest tokens: a part of Teacher, or else of a file
 	Program     int64 // the rest: data, vocabulary, packed operands
 	Available   int64 // what the process can take
 	Known       bool  // the system tells what is available; otherwise that is a guess
@@ -81,6 +82,9 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 	}
 	if opt.Teacher != nil || opt.Retain != nil {
 		m.Teacher, m.Logits = opt.guideBytes(b, tokens), 2*m.Logits
+		if m.TeacherTop = topBytes(train, &opt); inMemory(m.TeacherTop) {
+			m.Teacher += m.TeacherTop
+		}
 	}
 	m.Program = programBytes + int64(spec.Vocab)*vocabularyBytes + train.Memory() + packedBytes(spec, tokens)
 	return m, nil

@@ -19,13 +19,17 @@ import (
 )
 
 // Teacher is a model whose probabilities a run learns: the loss is (1-Alpha)·cross entropy + Alpha·T²·KL(teacher ‖
-// model), over the whole vocabulary, for each token that carries loss (Hinton et al. 2015). Its vocabulary has to be
-// that of the base.
+// model), over the whole vocabulary unless Top is set, for each token that carries loss (Hinton et al. 2015). Its
+// vocabulary has to be that of the base.
 type Teacher struct {
 	Base        *peft.Base
 	Adapters    []peft.Scaled
 	Alpha       float64 // above 0, at most 1; 0: DefaultAlpha
 	Temperature float64 // T; 0: 1
+	// Top counts only the teacher's likeliest tokens of each position, as many as it says, and all others as one.
+	// They are kept, in half precision, so that the teacher runs in the first epoch only. 0: the whole vocabulary, in
+	// each epoch.
+	Top int
 }
 
 // Retention is a text on which the adapted base keeps the probabilities that the base has without the adapter. Weight
@@ -48,6 +52,9 @@ func (t *Teacher) check() error {
 	}
 	if !(t.Temperature > 0) || math.IsInf(t.Temperature, 0) {
 		return fmt.Errorf("temperature %v, expected a finite number above 0", t.Temperature)
+	}
+	if most := handle.Base(t.Base).Model.Spec.Vocab; t.Top < 0 || t.Top > most {
+		return fmt.Errorf("%d likeliest tokens of a teacher, expected 0 to %d, the size of the vocabulary", t.Top, most)
 	}
 	return nil
 }
@@ -96,6 +103,7 @@ type guide struct {
 	index     []int // rows with a target
 	rows      model.LogitRows
 	criterion distill.Criterion
+	tops      *topTokens // nil: the whole vocabulary counts
 }
 
 // newGuide makes a guide of a model with adapters.
@@ -110,10 +118,11 @@ func newGuide(b *attach.Base, adapters []attach.Scaled, alpha, temperature float
 	return g, nil
 }
 
-// over runs the guide over a batch without virtual tokens. The criterion is for the same batch with those of the
-// adapter that learns.
-func (g *guide) over(ctx context.Context, plain, learned *batch.Batch, p kernels.Precision) (autograd.Criterion,
-	error) {
+// over runs the guide over a batch without virtual tokens, unless what it gives is kept; the batch is of the given
+// examples of the training data, where they are some of it. The criterion is for the same batch with the virtual
+// tokens of the adapter that learns.
+func (g *guide) over(ctx context.Context, plain, learned *batch.Batch, examples []int,
+	p kernels.Precision) (autograd.Criterion, error) {
 	for _, id := range plain.IDs {
 		if id < 0 {
 			return nil, errors.New("the adapter's template has virtual tokens, which a teacher does not know")
@@ -131,11 +140,19 @@ func (g *guide) over(ctx context.Context, plain, learned *batch.Batch, p kernels
 		return nil, fmt.Errorf("the adapter predicts %d tokens of a batch, the teacher %d: virtual tokens predict the first "+
 			"token of an example, which a teacher without them cannot", n, len(g.index))
 	}
+	if g.tops != nil {
+		if g.tops.begin(len(g.index)); g.tops.load(plain, examples) {
+			return &g.criterion, nil
+		}
+	}
 	g.tape.Precision(p)
 	g.rows.Precision = p
 	return &g.criterion, g.tape.Until(ctx, func() error {
 		g.tape.Reset(0)
 		g.rows.Run(g.base.Model, g.tape, &g.packed, g.hooks, g.index)
+		if g.tops != nil {
+			g.tops.take(&g.rows, len(g.index), plain, examples)
+		}
 		return nil
 	})
 }
@@ -187,6 +204,12 @@ func (t *trainer) guided() (err error) {
 		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
+		if g := t.local.teacher; teacher.Top > 0 {
+			if g.tops, err = newTopTokens(t.train, &t.opt); err != nil {
+				return err
+			}
+			g.criterion.Top = g.tops.row
+		}
 	}
 	if retain := t.opt.Retain; retain != nil {
 		if err := retain.check(); err != nil {
@@ -221,6 +244,9 @@ func (opt *Options) objective() (string, error) {
 			text += fmt.Sprintf(" + %v of %s", a.Scale, valuesHash(a.Adapter))
 		}
 		text += fmt.Sprintf(", alpha %v, temperature %v", teacher.Alpha, teacher.Temperature)
+		if teacher.Top > 0 {
+			text += fmt.Sprintf(", the %d likeliest", teacher.Top)
+		}
 	}
 	if retain := opt.Retain; retain != nil {
 		sum, err := handle.Data(retain.Data).Hash()

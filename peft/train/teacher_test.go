@@ -259,6 +259,7 @@ func TestTeacherRefused(t *testing.T) {
 		"a vocabulary of":             func(o *Options) { o.Teacher = &Teacher{Base: other} },
 		"share of the loss is 1.5":    func(o *Options) { o.Teacher = &Teacher{Base: same, Alpha: 1.5} },
 		"share of the loss is NaN":    func(o *Options) { o.Teacher = &Teacher{Base: same, Alpha: math.NaN()} },
+		"9999 likeliest tokens":       func(o *Options) { o.Teacher = &Teacher{Base: same, Top: 9999} },
 		"temperature -1":              func(o *Options) { o.Teacher = &Teacher{Base: same, Temperature: -1} },
 		"weight -1 of what is to be":  func(o *Options) { o.Retain = &Retention{Data: data, Weight: -1} },
 		"1 tokens of a batch of what": func(o *Options) { o.Retain = &Retention{Data: data, Tokens: 1} },

@@ -453,9 +453,9 @@ func (t *trainer) run(ctx context.Context) error {
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
 	if bytes := layerCacheBytes(t.base, t.adapter, t.train, &t.opt); bytes > 0 {
-		t.local.cache = newLayerCache(t.base, t.train, bytes, t.opt.Out)
-		defer t.local.cache.close()
+		t.local.cache = newLayerCache(t.base, t.train, t.opt.Out)
 	}
+	defer t.local.close()
 	t.opt.Observer.Begin(Start{
 		Step: t.state.Step, Steps: t.schedule.steps, LR: t.opt.LR, Parameters: t.adapter.Parameters(), Memory: *t.plan,
 		BaseLoss: t.state.BaseLoss, Chosen: t.chosen, Evaluated: t.state.Evaluated, Sampled: t.state.Sampled - 1,
