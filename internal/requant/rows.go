@@ -27,8 +27,9 @@ type Change struct {
 	Scale, Offset []float32 // (Groups) the new scales and zero points; nil: those of the base
 }
 
-// Row sets dst to row r with a change, rounded as the Rounding says; Compensation, Descent and Anew need more rows (Rows). Codes
-// that start from master weights are rounded with the base's scales, and all others with those that the row gets.
+// Row sets dst to row r with a change, rounded as the Rounding says; Compensation, Descent and Anew need more rows
+// (Rows). Codes that start from master weights are rounded with the base's scales, and all others with those that the
+// row gets.
 func (q *Requantizer) Row(dst []byte, r int, c Change, s *Scratch) {
 	from := q.BaseRow(r)
 	codes := c.Weights != nil && q.Codes != KeepCodes

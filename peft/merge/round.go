@@ -103,8 +103,8 @@ const (
 	sampledRows    = 64
 )
 
-// chooseRounding resolves RoundAuto by how much of the changes of some rows quantizing from scratch would keep. Points of
-// a lattice that need an importance matrix stay where there is none.
+// chooseRounding resolves RoundAuto by how much of the changes of some rows quantizing from scratch would keep. Points
+// of a lattice that need an importance matrix stay where there is none.
 func (c *mergeMap) chooseRounding() {
 	if c.rounding != RoundAuto {
 		return
