@@ -108,21 +108,28 @@ func recovery(b Rows) float64 {
 	return got / want
 }
 
-// BenchmarkCompensate is what a weight of 2048 rows of 2048 or 5632 takes, once its Hessian is there.
-func BenchmarkCompensate(b *testing.B) {
+// BenchmarkChoose is what a weight of 2048 rows of 2048 or 5632 takes, once its Hessian is there: compensated, by descent,
+// and in the way that is best of all.
+func BenchmarkChoose(b *testing.B) {
 	for _, cols := range []int{2048, 5632} {
-		m := changed(b, gguf.Q4_K, 2048, cols, 0)
-		b.Run(fmt.Sprint(cols), func(b *testing.B) {
-			for b.Loop() {
-				err := correlated(cols).Choose([]Changed{m}, func(_ int, rounding Rounding) error {
-					q := Requantizer{m.Base, rounding}
-					q.Rows(make([]byte, len(m.Base.Data)), NewRows(2048*cols), 0, m.Load)
-					return nil
-				})
-				if err != nil {
-					b.Fatal(err)
+		m := changed(b, gguf.Q4_K, 2048, cols, 0.1)
+		for _, way := range []struct {
+			name                      string
+			compensate, descend, anew bool
+		}{{"compensate", true, false, false}, {"descent", false, true, false}, {"all", true, true, true}} {
+			b.Run(fmt.Sprint(cols, "/", way.name), func(b *testing.B) {
+				m.Compensate, m.Descend, m.Anew = way.compensate, way.descend, way.anew
+				for b.Loop() {
+					err := correlated(cols).Choose([]Changed{m}, func(_ int, rounding Rounding) error {
+						q := Requantizer{m.Base, rounding}
+						q.Rows(make([]byte, len(m.Base.Data)), NewRows(2048*cols), 0, m.Load)
+						return nil
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
