@@ -2,10 +2,9 @@
 
 include .ci/tools.env
 VERSION ?= $(shell git describe --tags --always --dirty)
-TARGETS  = linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64 windows-arm64
 export CGO_ENABLED = 0
 
-.PHONY: help build test race purego lint bench generate model integration release sbom nightly ci clean
+.PHONY: help build test race purego lint bench generate model integration release nightly ci clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,22 +40,9 @@ integration: ## our files against a real llama.cpp (needs Node.js)
 	cd integration && npm install --no-save --ignore-scripts --omit=optional --no-audit --no-fund
 	PEFTCONV_INTEGRATION=1 go test -count=1 -v ./integration
 
-release: $(TARGETS:%=dist/peftconv-%) dist/man dist/completion ## static binaries, manual pages, completion, in dist/
-
-dist/peftconv-%:
-	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) \
-	go build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' \
-	-o $@$(if $(findstring windows,$*),.exe) ./cmd/peftconv
-
-dist/man:
-	go run -ldflags '-X main.release=$(VERSION)' ./cmd/peftconv man --force $@
-
-dist/completion:
-	mkdir -p $@
-	for shell in bash zsh fish powershell; do go run ./cmd/peftconv completion $$shell > $@/peftconv.$$shell || exit 1; done
-
-sbom: ## what the program is made of (CycloneDX), in dist/
-	mkdir -p dist && go run $(CYCLONEDX) mod -json -output dist/peftconv.cdx.json
+release: ## archives, packages, recipes, checksums and the list of modules, in dist/
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+	go run ./internal/packaging -version $(VERSION) -nfpm $(NFPM) -cyclonedx $(CYCLONEDX) -out dist
 
 nightly: ## fuzz every target, 10⁸ executions in all (long)
 	.ci/nightly
