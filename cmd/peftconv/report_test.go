@@ -73,8 +73,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestReportOfOthers compares runs, adds a merge, writes pictures and a model card, and reports a run that was killed and
-// an adapter without a log.
+// TestReportOfOthers compares runs, adds a merge, writes pictures and a model card, and reports a run that was killed
+// and an adapter without a log.
 func TestReportOfOthers(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -88,8 +88,8 @@ func TestReportOfOthers(t *testing.T) {
 	if err := os.WriteFile(at("m.json"), []byte(stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want(t, cli.ExitOK, "report", at("one.safetensors"), at("two.log.jsonl"), at("m.json"), "--out", at("all.html"), "--png",
-		at("pictures"), "--svg", at("pictures"), "--md", at("README.md"))
+	want(t, cli.ExitOK, "report", at("one.safetensors"), at("two.log.jsonl"), at("m.json"), "--out", at("all.html"),
+		"--png", at("pictures"), "--svg", at("pictures"), "--md", at("README.md"))
 	page := textOf(t, at("all.html"))
 	for _, text := range []string{"<h2>Merged into m.gguf</h2>", "Share of the change that survived", "The run one",
 		"The run two", "base and adapter"} {
@@ -129,8 +129,8 @@ func TestReportOfOthers(t *testing.T) {
 		"no such file": {at("absent.safetensors")}, "merge --json": {writeFile(t, "x.json", []byte("{}"))},
 		"no line of kind": {writeFile(t, "x.log.jsonl", []byte("{\"kind\":\"step\",\"step\":1}\n"))},
 	} {
-		if _, stderr := want(t, cli.ExitError, append([]string{"report", "--out", at("x.html")}, args...)...); !strings.Contains(
-			stderr, text) {
+		_, stderr := want(t, cli.ExitError, append([]string{"report", "--out", at("x.html")}, args...)...)
+		if !strings.Contains(stderr, text) {
 			t.Errorf("%s: %s", text, stderr)
 		}
 	}

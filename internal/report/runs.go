@@ -118,7 +118,8 @@ func (r *Run) state() string {
 	}
 	switch {
 	case r.Log.End == nil:
-		return fmt.Sprintf("step %s of %s: the run has not ended, or was stopped", cli.CountText(done), cli.CountText(s.Steps))
+		return fmt.Sprintf("step %s of %s: the run has not ended, or was stopped", cli.CountText(done),
+			cli.CountText(s.Steps))
 	case r.Log.End.StoppedEarly:
 		return "stopped early after " + cli.Plural(done, "step")
 	}

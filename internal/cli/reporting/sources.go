@@ -158,8 +158,8 @@ func merged(path string) (*merge.Report, error) {
 	}
 	r := &merge.Report{}
 	if err := json.Unmarshal(text, r); err != nil || r.Output == "" || len(r.Tensors) == 0 {
-		return nil, fmt.Errorf("%s: expected what \"peftconv merge --json\" prints: an object with \"output\" and \"tensors\"",
-			path)
+		return nil, fmt.Errorf("%s: expected what \"peftconv merge --json\" prints: an object with \"output\" and "+
+			"\"tensors\"", path)
 	}
 	return r, nil
 }
