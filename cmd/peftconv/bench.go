@@ -3,15 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/bench"
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/cli/reporting"
+	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft/generate"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -44,12 +44,15 @@ Nothing else should run at the same time. Without flags it takes less than a min
 		"peftconv bench --model model.gguf --tokens 1024 --rank 8 --no-gemm",
 		"peftconv bench --decode --model model.gguf",
 		"peftconv bench --merge --shape tinyllama-1.1b --type q4_k",
+		"peftconv bench --report bench.html",
 		"peftconv bench --json > bench.json",
 	},
 	New: func() cli.Command { return new(benchOptions) },
 }
 
 type benchOptions struct {
+	cli.Output
+	report  string // file
 	options   bench.Options
 	precision []string
 	threads   int
@@ -85,6 +88,8 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 		"measure merging the LoRA into a file of the model, and nothing else")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
+	fs.StringVar(&o.report, "report", "", "write a page of the results, an HTML `FILE`")
+	o.AddForce(fs)
 	fs.BoolVar(&o.json, "json", false, "print everything as one JSON document")
 }
 
@@ -145,6 +150,11 @@ func (o *benchOptions) parsePrecisions() error {
 }
 
 func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
+	if o.report != "" {
+		if err := o.CheckOutput("--report", o.report, o.options.Model); err != nil {
+			return err
+		}
+	}
 	if !o.json {
 		o.options.Progress = func(doing string) { fmt.Fprintf(s.Err, "measuring %s\n", doing) }
 	}
@@ -156,106 +166,14 @@ func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
+	if o.report != "" {
+		if err := reporting.Write(o.report, report.BenchPage(r)); err != nil {
+			return err
+		}
+	}
 	if o.json {
 		return cli.PrintJSON(s.Out, r)
 	}
-	printBench(s.Out, r)
+	report.PrintBench(s.Out, r)
 	return nil
-}
-
-// printBench prints the tables of results.
-func printBench(w io.Writer, r *bench.Report) {
-	fmt.Fprintf(w,
-		"peak of %s with %s instructions: %.0f GFLOP/s in f32, %.0f in bf16, %.0f GOP/s in int8; memory %.1f GB/s\n",
-		cli.Plural(r.Threads, "thread"), r.Tier, r.Peak.F32, r.Peak.BF16, r.Peak.Int8, r.Peak.Bandwidth)
-	if len(r.Gemm) > 0 {
-		fmt.Fprint(w, "\nproducts (m, k)·(k, n) with a quantized matrix, dequantizing included\n")
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "type\tprecision\tdirection\tm\tn\tk\tGFLOP/s\tof peak")
-		for _, g := range r.Gemm {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%.0f\t%.0f%%\n", g.Type, g.Precision, g.Direction, g.M, g.N, g.K,
-				g.GFLOPS, g.Percent)
-		}
-		table.Flush()
-	}
-	if len(r.Attention) > 0 {
-		printAttention(w, r.Attention)
-	}
-	if len(r.Decode) > 0 {
-		printDecode(w, r)
-	}
-	if len(r.Merge) > 0 {
-		fmt.Fprint(w, "\nmerging a LoRA on every linear map, with hashing the base\n")
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "model\ttype\trank\trounding\tseconds\twritten\tpeak memory")
-		for _, m := range r.Merge {
-			fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%.2f\t%s\t%s\n", m.Shape, m.Type, m.Rank, m.Rounding, m.Seconds,
-				cli.BytesText(m.Bytes), cli.BytesText(m.PeakRSS))
-		}
-		table.Flush()
-	}
-	if len(r.Train) > 0 {
-		fmt.Fprint(w, "\ntraining steps: LoRA on every linear map, one sequence\n")
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "model\ttype\tprecision\ttokens\trank\ttokens/s\tof peak\tof sustained\tweights\tpeak memory")
-		for _, t := range r.Train {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%s\t%.0f%%\t%.0f%%\t%s\t%s\n", t.Shape, t.Type, t.Precision, t.Tokens,
-				t.Rank, rateText(t.Rate), t.Percent, t.PercentSustained, cli.BytesText(t.Weights), cli.BytesText(t.PeakRSS))
-		}
-		table.Flush()
-		fmt.Fprintln(w, "sustained: the rate of the same instructions in the pauses between the steps")
-		printParts(w, r.Train)
-	}
-}
-
-// printAttention prints the speed of attention.
-func printAttention(w io.Writer, all []bench.Attention) {
-	fmt.Fprint(w, "\nattention of one layer over one sequence\n")
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "model\ttokens\tprecision\trounded to\tdirection\tGFLOP/s\tof peak\tGB/s\tof memory's")
-	for _, a := range all {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%.0f\t%.0f%%\t%.1f\t%.0f%%\n", a.Shape, a.Tokens, a.Precision, a.Rounded,
-			a.Direction, a.GFLOPS, a.Percent, a.Bandwidth, a.PercentMemory)
-	}
-	table.Flush()
-	fmt.Fprintln(w, "GB/s: of queries, keys, values, results and gradients, each read or written once")
-}
-
-// printDecode prints the speed of generating.
-func printDecode(w io.Writer, r *bench.Report) {
-	fmt.Fprint(w, "\ngenerating token by token\n")
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "model\ttype\tcontext\tkeys, values\tLoRA rank\ttokens/s\tbest\tread per token\tGB/s\tof memory's")
-	for _, d := range r.Decode {
-		rank := "none"
-		if d.Rank > 0 {
-			rank = fmt.Sprint(d.Rank)
-		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.0f%%\n", d.Shape, d.Type, d.Context, d.Cache, rank,
-			rateText(d.Rate), rateText(d.Best), cli.BytesText(d.Bytes), d.Bandwidth, d.Percent)
-	}
-	table.Flush()
-}
-
-// rateText is tokens a second, with a decimal where there are few.
-func rateText(rate float64) string {
-	if rate < 100 {
-		return fmt.Sprintf("%.1f", rate)
-	}
-	return cli.CountText(int64(rate))
-}
-
-// printParts prints the share of each part in a step's time, in percent.
-func printParts(w io.Writer, steps []bench.Train) {
-	fmt.Fprint(w, "\ntime of the parts of a step, in percent\n")
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "model\ttype\tprecision\t"+strings.Join(train.StepParts(), "\t"))
-	for _, t := range steps {
-		fmt.Fprintf(table, "%s\t%s\t%s", t.Shape, t.Type, t.Precision)
-		for _, part := range train.StepParts() {
-			fmt.Fprintf(table, "\t%.1f", 100*t.Parts[part])
-		}
-		fmt.Fprintln(table)
-	}
-	table.Flush()
 }
