@@ -52,7 +52,7 @@ Nothing else should run at the same time. Without flags it takes less than a min
 
 type benchOptions struct {
 	cli.Output
-	report  string // file
+	report    string // file
 	options   bench.Options
 	precision []string
 	threads   int

@@ -19,6 +19,7 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
+	"github.com/peftconv/peftconv/internal/cli/reporting"
 	"github.com/peftconv/peftconv/internal/cli/watching"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/report"
@@ -34,7 +35,8 @@ var compareVerb = cli.Verb{
 	Short: "train several methods with the same budget, and compare",
 	Long: `Trains an adapter of each of the --methods over the same base and data with the same budget, order of the data and seed,
 and prints a table: the loss on --eval-data before and after (and the accuracy, where records are classified), what was
-trained, how large the adapter's file is, speed and memory. --svg draws the curves of the evaluation loss.
+trained, how large the adapter's file is, speed and memory. --svg draws the curves of the evaluation
+loss, --report writes a page with both.
 
 Each method has its own defaults and its own learning rate, as in peftconv train. A variant has other values of the
 method's flags behind a colon: lora:dora,rank=4 or adapter:placement=serial-pfeiffer; lr and lr-ratio are flags too.
@@ -44,7 +46,7 @@ stands for every method that the base allows, with its defaults.
 All methods are checked against the base before the first is trained. Ctrl-C ends the comparison and reports the
 finished methods. The same seed gives the same losses, whatever the number of threads.`,
 	Examples: []string{
-		"peftconv compare --demo --svg curves.svg",
+		"peftconv compare --demo --report methods.html",
 		"peftconv compare --base model.gguf --data train.jsonl --eval-data valid.jsonl --methods lora,adapter -n 100",
 		"peftconv compare --base model.gguf --data notes.txt --methods " +
 			"lora,lora:dora,rank=4,lora:lr=1e-4 --markdown table.md",
@@ -63,6 +65,7 @@ type compareOptions struct {
 	points        int
 	dir           string
 	svg, markdown string
+	report        string // file
 	json          bool
 
 	variants  []*methods.Variant
@@ -90,6 +93,7 @@ func (o *compareOptions) Flags(fs *pflag.FlagSet) {
 		fs.StringVar(&o.svg, "svg", "", "draw the evaluation losses into this `FILE`, - is standard output")
 		fs.StringVar(&o.markdown, "markdown", "", "write the table as Markdown to this `FILE`, - is standard output, "+
 			"with --svg's picture below it")
+		fs.StringVar(&o.report, "report", "", "write a page with the table and the curves, an HTML `FILE`")
 		fs.StringVar(&o.dir, "dir", "", "keep the adapters in this `DIRECTORY`, which is made where there is none")
 		o.AddForce(fs)
 		fs.BoolVar(&o.json, "json", false, "print the results, with the curves, as one JSON document")
@@ -155,7 +159,8 @@ func (o *compareOptions) checkTraining() error {
 
 // checkFiles checks the outputs before hours of work.
 func (o *compareOptions) checkFiles() error {
-	for _, out := range []struct{ flag, path string }{{"--svg", o.svg}, {"--markdown", o.markdown}} {
+	for _, out := range []struct{ flag, path string }{{"--svg", o.svg}, {"--markdown", o.markdown},
+		{"--report", o.report}} {
 		if out.path == "" || out.path == "-" {
 			continue
 		}
@@ -359,6 +364,11 @@ func (o *compareOptions) write(s cli.Streams, c *train.Comparison) error {
 			return err
 		}
 	}
+	if o.report != "" {
+		if err := reporting.Write(o.report, report.ComparisonPage(c)); err != nil {
+			return err
+		}
+	}
 	if o.markdown != "" {
 		if err := writeBytes(s.Out, o.markdown, []byte(o.markdownOf(c, table))); err != nil {
 			return err
@@ -397,9 +407,7 @@ func (o *compareOptions) markdownOf(c *train.Comparison, table [][]string) strin
 			fmt.Fprintf(&b, "|:--%s|\n", strings.Repeat("|--:", len(row)-1))
 		}
 	}
-	m := &c.Methods[0]
-	fmt.Fprintf(&b, "\n%s of at most %s each (%s in all), %s schedule, seed %d.\n", cli.Plural(m.Steps, "step"),
-		cli.Plural(c.BatchTokens*c.Accumulate, "token"), cli.Plural(int(m.Tokens), "token"), c.Schedule, c.Seed)
+	fmt.Fprintf(&b, "\n%s\n", report.ComparisonBudget(c))
 	if o.svg != "" {
 		path := o.svg
 		if from, err := filepath.Rel(filepath.Dir(o.markdown), o.svg); err == nil {

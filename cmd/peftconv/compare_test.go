@@ -45,13 +45,26 @@ func readFile(t *testing.T, path string) []byte {
 	return data
 }
 
+// checkPage looks at the page of a comparison.
+func checkPage(t *testing.T, page string) {
+	t.Helper()
+	for _, part := range []string{"<h1>Comparison of methods</h1>", ">ia3</th>", "Loss on the evaluation data",
+		"Loss of training", "20 steps of at most 96 tokens each"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("no %q in the page", part)
+		}
+	}
+}
+
 func TestCompare(t *testing.T) {
 	base, data, dir := tinyBase(t, tiny), tinyText(t), t.TempDir()
 	svg, markdown, adapters := filepath.Join(dir, "curves.svg"), filepath.Join(dir, "table.md"),
 		filepath.Join(dir, "adapters")
 	args := []string{"compare", "--base", base, "--data", data, "--eval-data", data, "--steps", "20", "--seq-len", "48",
 		"--batch-tokens", "96", "--methods", "lora:dora,rank=4,ia3", "--methods", "lora:rank=2", "--points", "4"}
-	stdout, stderr := want(t, cli.ExitOK, append(args, "--svg", svg, "--markdown", markdown, "--dir", adapters)...)
+	stdout, stderr := want(t, cli.ExitOK, append(args, "--svg", svg, "--markdown", markdown, "--dir", adapters,
+		"--report", filepath.Join(dir, "page.html"))...)
+	checkPage(t, string(readFile(t, filepath.Join(dir, "page.html"))))
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], "method ") || !strings.HasPrefix(lines[1], "lora:dora,rank=4 ") ||
 		!strings.HasPrefix(lines[2], "ia3 ") {

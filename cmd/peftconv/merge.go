@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/input"
+	"github.com/peftconv/peftconv/internal/cli/reporting"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/merge"
 	"github.com/peftconv/peftconv/quant"
@@ -39,7 +40,7 @@ The base is found through the adapter, which records its path and SHA-256. Anoth
 base in Hugging Face's layout gives a directory.`,
 	Examples: []string{
 		"peftconv merge --lora out.safetensors",
-		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf",
+		"peftconv merge --base model.gguf --lora out.safetensors --out tuned.gguf --report tuned.html",
 		"peftconv merge --lora out.safetensors --calibration train.txt --eval-data valid.txt",
 		"peftconv merge --lora style.safetensors:0.7 --lora facts.safetensors --type Q8_0 --out both.gguf",
 	},
@@ -57,6 +58,7 @@ type mergeOptions struct {
 	calibration string
 	verify      bool
 	json        bool
+	report      string // file
 }
 
 func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
@@ -81,6 +83,7 @@ func (o *mergeOptions) Flags(fs *pflag.FlagSet) {
 		"an importance matrix of the base, a `FILE`, to weight rounding errors")
 	o.addThreads(fs)
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON document")
+	fs.StringVar(&o.report, "report", "", "write a page of what survived, with the adapters' runs, an HTML `FILE`")
 	cli.Group(fs, "Checking the result", func() {
 		fs.BoolVar(&o.verify, "verify", false,
 			"evaluate the base, the base with the adapter, and the merged model, and compare its tensors with what was trained")
@@ -151,6 +154,11 @@ func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := o.chooseOutput(opened.base); err != nil {
 		return err
 	}
+	if o.report != "" {
+		if err := o.CheckOutput("--report", o.report, append(o.inputs(opened.base), o.out)...); err != nil {
+			return err
+		}
+	}
 	for i := range opened.adapters {
 		opened.adapters[i].Scale *= o.scale
 	}
@@ -171,6 +179,9 @@ func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	} else {
 		printMerge(s, report)
 		o.printVerification(s, report.Verification)
+	}
+	if o.report != "" {
+		err = errors.Join(err, o.writeReport(ctx, opened.base, report))
 	}
 	if v := report.Verification; err == nil && o.verify && len(v.Tensors) > 0 && !v.Matches {
 		err = errDiffers
@@ -233,6 +244,18 @@ func (o *mergeOptions) merge(ctx context.Context, s cli.Streams, opened *opened)
 		}
 	}
 	return report, err
+}
+
+// writeReport writes the page of a merge whose output is written.
+func (o *mergeOptions) writeReport(ctx context.Context, base *peft.Base, r *merge.Report) error {
+	var paths []string
+	for _, a := range o.adapters {
+		paths = append(paths, a.path)
+	}
+	if err := reporting.WriteMerge(ctx, o.report, paths, base, r); err != nil {
+		return fmt.Errorf("%s is written, but not the report %s: %w", o.out, o.report, err)
+	}
+	return nil
 }
 
 // printMerge prints the table, the sum and, where they are due, warnings.

@@ -84,7 +84,11 @@ func TestReportOfOthers(t *testing.T) {
 			"--seq-len", "48", "--no-report", "--rank", map[string]string{"one": "2", "two": "4"}[name])
 	}
 	stdout, _ := want(t, cli.ExitOK, "merge", "--base", base, "--lora", at("one.safetensors"), "--out", at("m.gguf"),
-		"--json", "--eval-data", data)
+		"--json", "--eval-data", data, "--report", at("merge.html"))
+	if page := textOf(t, at("merge.html")); !strings.Contains(page, "<h2>Merged into m.gguf</h2>") ||
+		!strings.Contains(page, "finished after 3 steps") {
+		t.Error("the report of a merge lacks the merge, or the run")
+	}
 	if err := os.WriteFile(at("m.json"), []byte(stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}

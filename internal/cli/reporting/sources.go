@@ -177,6 +177,25 @@ func (s *Source) Write(ctx context.Context, path string, base *peft.Base) error 
 	return Write(path, report.RunsPage([]report.Run{r}, nil))
 }
 
+// WriteMerge writes the report of a merge, with the runs of its adapters, as far as they are known.
+func WriteMerge(ctx context.Context, path string, adapters []string, base *peft.Base, m *merge.Report) error {
+	var runs []report.Run
+	for _, adapter := range adapters {
+		s, err := find(adapter)
+		if err != nil {
+			return err
+		}
+		r, err := s.Run(ctx, base)
+		if err != nil {
+			return err
+		}
+		r.Name = nameOf(adapter)
+		runs = append(runs, r)
+	}
+	distinguish(runs, adapters)
+	return Write(path, report.RunsPage(runs, []*merge.Report{m}))
+}
+
 // Write writes a page to a file.
 func Write(path string, p *report.Page) error { return writeFile(path, p.HTML()) }
 
