@@ -164,6 +164,32 @@ func TestLive(t *testing.T) {
 	t.Fatal("the browser ended without a result")
 }
 
+// shakespeare writes data, prompts and a model into a folder.
+func shakespeare(t *testing.T, dir string) {
+	t.Helper()
+	text, err := os.ReadFile(testdata.Shared(t, "text/tinyshakespeare.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	model, err := os.ReadFile(testdata.Shared(t, "models/stories260K.gguf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"stories260K.gguf": model, "train.txt": text[:400_000],
+		"valid.txt": text[len(text)-20_000:], "prompts.txt": []byte("The king\nOnce upon a time\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// shakespeareRun is a training on these data with everything that a page shows.
+func shakespeareRun() []string {
+	return []string{"train", "--base", "stories260K.gguf", "--data", "train.txt", "--eval-data", "valid.txt", "--out",
+		"shakespeare.safetensors", "--eval-every", "10", "--sample-prompts", "prompts.txt", "--sample-every", "40",
+		"--sample-tokens", "24"}
+}
+
 // TestLivePictures trains stories260K on Shakespeare and takes pictures of its page for the documentation.
 func TestLivePictures(t *testing.T) {
 	needs(t)
@@ -172,19 +198,8 @@ func TestLivePictures(t *testing.T) {
 		t.Skip(screenshotsEnv + " is not set, or there is no chromium")
 	}
 	dir := t.TempDir()
-	text, err := os.ReadFile(testdata.Shared(t, "text/tinyshakespeare.txt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"train.txt": text[:400_000], "valid.txt": text[len(text)-20_000:],
-		"prompts.txt": []byte("The king\nOnce upon a time\n")} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.CommandContext(t.Context(), program, "train", "--base", testdata.Shared(t, "models/stories260K.gguf"),
-		"--data", "train.txt", "--eval-data", "valid.txt", "--out", "shakespeare.safetensors", "--eval-every", "10",
-		"--sample-prompts", "prompts.txt", "--sample-every", "40", "--sample-tokens", "24", "--live")
+	shakespeare(t, dir)
+	cmd := exec.CommandContext(t.Context(), program, append(shakespeareRun(), "--live")...)
 	cmd.Dir = dir
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

@@ -41,7 +41,7 @@ func (h *Heat) left() float64 {
 }
 
 func (h *Heat) size(legend bool) (width, height float64) {
-	width = max(h.left()+h.cell()*float64(len(h.Cols)), h.left()+scaleSteps*10+60) + right
+	width = max(h.left()+h.cell()*float64(len(h.Cols)), h.left()+scaleSteps*10+60) + 14
 	height = 12 + cellHeight*float64(len(h.Rows)) + 52 + 40
 	if legend {
 		height += top

@@ -35,7 +35,6 @@ type Level struct {
 // Sizes in pixels.
 const (
 	top, bottom           = 44.0, 52.0
-	right                 = 14.0
 	legendGap, legendLine = 18.0, 19.0
 )
 
@@ -51,10 +50,12 @@ func (c *Lines) plot() (width, height float64) { return cmp.Or(c.Width, 620), cm
 func (c *Lines) size(legend bool) (width, height float64) {
 	width, height = c.plot()
 	d := c.laidOut(legend)
-	width += d.left + right
+	width += d.left
 	height += d.top + bottom
-	if legend {
-		width += legendGap + c.legendWidth() - right
+	if !legend {
+		width += max(14, textWidth(number(d.x.ticks[len(d.x.ticks)-1]))/2+4) // of which half is right of the plot
+	} else {
+		width += legendGap + c.legendWidth()
 		height = max(height, d.top+legendLine*float64(len(c.Lines)+len(c.Levels))+bottom)
 	}
 	return width, height

@@ -75,12 +75,12 @@ func benchFigures(r *bench.Report) map[string]Figures {
 	}
 	gemm := &chart.Bars{Title: "GFLOP/s", Width: 300}
 	for _, g := range r.Gemm {
-		add(gemm, 0, g.GFLOPS, fmt.Sprintf("%.0f", g.GFLOPS), g.Type, g.Precision, g.Direction, fmt.Sprintf("%d×%d", g.N, g.K))
+		add(gemm, 0, g.GFLOPS, rounded(g.GFLOPS), g.Type, g.Precision, g.Direction, fmt.Sprintf("%d×%d", g.N, g.K))
 	}
 	show(captionGemm, gemm)
 	attention := &chart.Bars{Title: "GFLOP/s", Width: 300}
 	for _, a := range r.Attention {
-		add(attention, 0, a.GFLOPS, fmt.Sprintf("%.0f", a.GFLOPS), a.Shape, a.Precision, a.Direction)
+		add(attention, 0, a.GFLOPS, rounded(a.GFLOPS), a.Shape, a.Precision, a.Direction)
 	}
 	show(captionAttention, attention)
 	decode := &chart.Bars{Title: "Tokens a second", Width: 300}
@@ -96,8 +96,8 @@ func benchFigures(r *bench.Report) map[string]Figures {
 	steps := &chart.Bars{Title: "Tokens a second", Width: 300}
 	for _, t := range r.Train {
 		add(steps, 0, t.Rate, rateText(t.Rate), t.Shape, t.Type, t.Precision)
-		parts := &chart.Bars{Title: strings.Join([]string{"Time by part:", cli.Cut(t.Shape, mostName), t.Type, t.Precision}, " "),
-			Width: 200}
+		of := strings.Join([]string{cli.Cut(t.Shape, mostName), t.Type, t.Precision}, " ")
+		parts := &chart.Bars{Title: "Time by part: " + of, Width: 200}
 		for _, part := range train.StepParts() {
 			add(parts, 1, t.Parts[part], fmt.Sprintf("%.1f %%", 100*t.Parts[part]), part)
 		}
