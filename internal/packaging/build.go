@@ -166,9 +166,9 @@ func (r *release) notices() ([]byte, error) {
 }
 
 // madeOf writes the list of modules, with the time and the version of the release, and without what differs from
-// machine to machine: hashes of the tool that made it.
+// machine to machine: the system, and hashes of the tool that made it.
 func (r *release) madeOf() error {
-	text, err := command([]string{"GOFLAGS="}, filepath.Join(r.work, "cyclonedx-gomod"), "mod", "-json", "-noserial",
+	text, err := command(settings("linux-amd64"), filepath.Join(r.work, "cyclonedx-gomod"), "mod", "-json", "-noserial",
 		"-licenses", "-std")
 	if err != nil {
 		return err
