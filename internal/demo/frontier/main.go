@@ -1,0 +1,124 @@
+// Command frontier makes tables and pictures of what .ci/frontier measured:
+//
+//	go run ./internal/demo/frontier RESULTS [PICTURE.svg MODEL-AND-TEXT WAY… [- LEVEL]]
+//
+// Without a picture it prints a table of the means over the seeds, in Markdown. A picture shows one figure of some ways
+// for each type, by about how many bits a weight has in it: the divergence, or with a LEVEL, the name of a way whose
+// figure becomes a line, the loss on what was learned.
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/peftconv/peftconv/internal/chart"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "frontier:", err)
+		os.Exit(1)
+	}
+}
+
+// result is the mean of a way to a file over the seeds.
+type result struct {
+	task, kind, way string // model and text, type
+	seeds           int
+	learned, known  float64 // losses
+	divergence      float64
+}
+
+// bits are those of a weight, about, as llama-quantize names them.
+var bits = map[string]float64{
+	"IQ2_XS": 2.31, "Q2_K": 2.96, "IQ3_XXS": 3.06, "Q3_K_M": 3.91, "IQ4_XS": 4.25, "Q4_0": 4.55, "Q4_K_M": 4.85,
+}
+
+func run(args []string) error {
+	if len(args) != 1 && len(args) < 4 {
+		return fmt.Errorf("%d arguments, expected RESULTS, or RESULTS PICTURE.svg MODEL-AND-TEXT WAY…", len(args))
+	}
+	results, err := read(args[0])
+	if err != nil {
+		return err
+	}
+	if len(args) > 1 {
+		return draw(results, args[1], args[2], args[3:])
+	}
+	fmt.Println("| type | way | seeds | loss, learned | loss, known | divergence from the tuned model |\n|---|---|---|---|---|---|")
+	task := ""
+	for _, r := range results {
+		if r.task != task {
+			task = r.task
+			fmt.Printf("| **%s** | | | | | |\n", task)
+		}
+		fmt.Printf("| %s | %s | %d | %.3f | %.3f | %.5f |\n", r.kind, r.way, r.seeds, r.learned, r.known, r.divergence)
+	}
+	return nil
+}
+
+// read reads the results, in the order of the file.
+func read(path string) (all []*result, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]*result{}
+	for i, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+		f := strings.Split(line, "\t")
+		if len(f) != 7 {
+			return nil, fmt.Errorf("%s, line %d: %d fields, expected 7", path, i+1, len(f))
+		}
+		name := f[0] + f[2] + f[3]
+		r := byName[name]
+		if r == nil {
+			r = &result{task: f[0], kind: f[2], way: f[3]}
+			byName[name], all = r, append(all, r)
+		}
+		for at, sum := range map[int]*float64{4: &r.learned, 5: &r.known, 6: &r.divergence} {
+			v, err := strconv.ParseFloat(f[at], 64)
+			if err != nil {
+				return nil, fmt.Errorf("%s, line %d: %w", path, i+1, err)
+			}
+			*sum += v
+		}
+		r.seeds++
+	}
+	for _, r := range all {
+		r.learned, r.known, r.divergence = r.learned/float64(r.seeds), r.known/float64(r.seeds), r.divergence/float64(r.seeds)
+	}
+	return all, nil
+}
+
+// draw writes a picture of some ways.
+func draw(results []*result, path, task string, ways []string) error {
+	level := ""
+	if i := slices.Index(ways, "-"); i >= 0 && i+2 == len(ways) {
+		ways, level = ways[:i], ways[i+1]
+	}
+	c := &chart.Lines{Title: task, X: "bits of a weight, about", Y: "divergence from the tuned model", Linear: level != ""}
+	value := func(r *result) float64 { return r.divergence }
+	if level != "" {
+		c.Y, value = "loss on the text that is learned", func(r *result) float64 { return r.learned }
+	}
+	for _, way := range ways {
+		line := chart.Line{Name: way, Dots: true}
+		for _, r := range results {
+			if r.task == task && r.way == way && bits[r.kind] > 0 {
+				line.Points = append(line.Points, chart.Point{X: bits[r.kind], Y: value(r)})
+			}
+		}
+		slices.SortFunc(line.Points, func(a, b chart.Point) int { return cmp.Compare(a.X, b.X) })
+		c.Lines = append(c.Lines, line)
+	}
+	for _, r := range results {
+		if r.task == task && r.way == level {
+			c.Levels = append(c.Levels, chart.Level{Name: level, Y: value(r)})
+		}
+	}
+	return os.WriteFile(path, chart.SVG(c), 0o666)
+}
