@@ -49,8 +49,8 @@ func (h *Hessian) mean() (mean float64) {
 	return mean
 }
 
-// Damping is what a descent adds to the diagonal, as a share of its mean: the fewer tokens there are for each column, the
-// less the sums over them are trusted.
+// Damping is what a descent adds to the diagonal, as a share of its mean: the fewer tokens there are for each column,
+// the less the sums over them are trusted.
 func (h *Hessian) Damping() float64 { return 0.01 + float64(h.N)/float64(max(1, h.Tokens)) }
 
 // damp adds to the diagonal.
@@ -82,9 +82,9 @@ type Changed struct {
 	Anew       bool // from scratch
 }
 
-// Choose chooses for each of some matrices, which all read the inputs of the Hessian, the way in which its rows have the
-// least |X·(w' - w)ᵀ|², measured on some of them, of those that keep the change. It calls use with the Rounding for each
-// in turn. Inputs and changes that are not finite are errors. The Hessian takes no more inputs after it.
+// Choose chooses for each of some matrices, which all read the inputs of the Hessian, the way in which its rows have
+// the least |X·(w' - w)ᵀ|², measured on some of them, of those that keep the change. It calls use with the Rounding for
+// each in turn. Inputs and changes that are not finite are errors. The Hessian takes no more inputs after it.
 func (h *Hessian) Choose(list []Changed, use func(i int, rounding Rounding) error) error {
 	h.mirror()
 	best := make([]Rounding, len(list))
@@ -158,9 +158,9 @@ func (t *Changed) anew(h *Hessian) Rounding {
 }
 
 // descentBy is the rounding by descent. Searching for the least error loses a part of changes that are small beside the
-// steps, the same one in all rows. So they are enlarged until what the inputs make of them is, on average, what was asked
-// for: r = ⟨X·Δ', X·Δ⟩/⟨X·Δ, X·Δ⟩ is measured with the changes as they are and enlarged by 1/r, and the line through both
-// says by how much they are.
+// steps, the same one in all rows. So they are enlarged until what the inputs make of them is, on average, what was
+// asked for: r = ⟨X·Δ', X·Δ⟩/⟨X·Δ, X·Δ⟩ is measured with the changes as they are and enlarged by 1/r, and the line
+// through both says by how much they are.
 func (t *Changed) descentBy(h *Hessian, d *Descent) Rounding {
 	rounding := Rounding{Descent: d, Gain: 1}
 	kept, _ := t.sample(h, rounding)
@@ -175,9 +175,9 @@ func (t *Changed) descentBy(h *Hessian, d *Descent) Rounding {
 	return rounding
 }
 
-// keptAtLeast is the share of changes that a rounding whose mean is not right has to keep in what the inputs make of them,
-// unless the first way keeps less. A small error is not enough: errors of single weights cancel, and what is lost of a
-// change is lost in all of them.
+// keptAtLeast is the share of changes that a rounding whose mean is not right has to keep in what the inputs make of
+// them, unless the first way keeps less. A small error is not enough: errors of single weights cancel, and what is lost
+// of a change is lost in all of them.
 const keptAtLeast = 0.95
 
 // mostGain is how much changes are enlarged at most.

@@ -108,8 +108,8 @@ func recovery(b Rows) float64 {
 	return got / want
 }
 
-// BenchmarkChoose is what a weight of 2048 rows of 2048 or 5632 takes, once its Hessian is there: compensated, by descent,
-// and in the way that is best of all.
+// BenchmarkChoose is what a weight of 2048 rows of 2048 or 5632 takes, once its Hessian is there: compensated, by
+// descent, and in the way that is best of all.
 func BenchmarkChoose(b *testing.B) {
 	for _, cols := range []int{2048, 5632} {
 		m := changed(b, gguf.Q4_K, 2048, cols, 0.1)
