@@ -20,13 +20,13 @@ func newAxis(values []float64, log bool) axis {
 		a.ticks = logTicks(a.low, a.high)
 		return a
 	}
-	if a.high == a.low {
-		a.high = a.low + 1
+	if near := 1e-9 * max(math.Abs(a.low), math.Abs(a.high)); a.high-a.low <= near {
+		a.high = a.low + max(1, 1e3*near) // further apart than ticks could not be told from one another
 	}
 	step := niceStep((a.high - a.low) / 6)
 	first, last := math.Floor(a.low/step+1e-9), math.Ceil(a.high/step-1e-9)
-	for i := first; i <= last; i++ {
-		a.ticks = append(a.ticks, tidy(i*step, step))
+	for i := range int(last-first) + 1 {
+		a.ticks = append(a.ticks, tidy((first+float64(i))*step, step))
 	}
 	a.low, a.high = a.ticks[0], a.ticks[len(a.ticks)-1]
 	return a

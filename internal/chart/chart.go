@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// Picture is what can be drawn: *Lines, *Histogram, *Bars or *Heat. Values that are not finite are left out.
+// Picture is what can be drawn: *Lines, *Histogram, *Bars or *Heat. Values that are not finite, or beyond
+// 1e100, are left out.
 type Picture interface {
 	// Name is what the picture shows, in some words.
 	Name() string
@@ -29,7 +30,11 @@ type Key struct {
 // Point is a place on a line, in the units of the axes.
 type Point struct{ X, Y float64 }
 
-func finite(p Point) bool { return p.X-p.X == 0 && p.Y-p.Y == 0 }
+// greatest is the largest value that is drawn; differences of such are finite.
+const greatest = 1e100
+
+// finite says whether a point can be drawn.
+func finite(p Point) bool { return math.Abs(p.X) <= greatest && math.Abs(p.Y) <= greatest }
 
 // colour is a colour by what it is for.
 type colour int

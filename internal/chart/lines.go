@@ -38,8 +38,8 @@ const (
 	legendGap, legendLine = 18.0, 19.0
 )
 
-// logFrom is the ratio of the largest to the smallest value from which the axis is logarithmic.
-const logFrom = 5
+// logFrom is the ratio of the largest to the smallest value from which the axis is logarithmic, logTo that up to which.
+const logFrom, logTo = 5, 1e13
 
 // Name implements Picture.
 func (c *Lines) Name() string { return c.Title }
@@ -127,7 +127,7 @@ func (c *Lines) laidOut(legend bool) *frame {
 		ys = []float64{0, 1}
 	}
 	low, high := slices.Min(ys), slices.Max(ys)
-	f.y = newAxis(ys, !c.Linear && low > 0 && high/low >= logFrom)
+	f.y = newAxis(ys, !c.Linear && low > 0 && high/low >= logFrom && high/low < logTo)
 	f.left = leftOf(&f.y)
 	return f
 }

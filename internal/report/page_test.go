@@ -154,3 +154,31 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 }
+
+// TestOddLogs makes pages of logs that no run has written: they end, and stay small.
+func TestOddLogs(t *testing.T) {
+	many := func(n int, line string) string { return strings.Repeat(line+"\n", n) }
+	start := `{"kind":"start","step":0,"steps":-1,"lr":-1e300,"data":{"lengths":{"step":%d,"counts":[%s]}},"memory":` +
+		`{"weights":-1,"program":9223372036854775807}}` + "\n"
+	for name, text := range map[string]string{
+		"nothing":        "",
+		"starts alone":   fmt.Sprintf(start, 0, "1,-2,3"),
+		"no counts":      fmt.Sprintf(start, 9223372036854775807, "9223372036854775807"),
+		"many counts":    fmt.Sprintf(start, 1, strings.TrimSuffix(strings.Repeat("1,", 100_000), ",")),
+		"no start":       `{"kind":"step","step":1}` + "\n" + `{"kind":"end"}` + "\n",
+		"great numbers":  fmt.Sprintf(start, 1, "1") + `{"kind":"step","step":9223372036854775807,"loss":1e308,"tokens":1}` + "\n",
+		"lesser numbers": fmt.Sprintf(start, 1, "1") + many(3, `{"kind":"step","step":-9223372036854775808,"loss":-1e308}`),
+		"evaluations":    fmt.Sprintf(start, 1, "1") + many(20_000, `{"kind":"eval","step":7,"loss":1e-300}`),
+		"files":          many(1, `{"kind":"eval","step":7,"files":[`+strings.Repeat(`{"path":"x"},`, 5000)+`{}]}`),
+		"samples":        many(20_000, `{"kind":"sample","step":7,"prompt":"x","text":"y"}`),
+	} {
+		log, err := runlog.Read(strings.NewReader(text))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		page := RunsPage([]Run{{Name: name, Log: log}}, nil).HTML()
+		if len(page) > 300_000 || bytes.Contains(page, []byte("NaN")) || bytes.Contains(page, []byte("Inf")) {
+			t.Errorf("%s: %d bytes, or numbers that are none", name, len(page))
+		}
+	}
+}

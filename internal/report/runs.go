@@ -198,12 +198,16 @@ func beforeAfter(runs []Run, several bool) *Table {
 			name += ", after step " + cli.CountText(o.step)
 		}
 		row(name, o.base, o.after, o.accuracy)
-		for _, f := range filesOf(&o) {
+		files := filesOf(&o)
+		for _, f := range files[:min(len(files), mostFiles)] {
 			row(f.path, f.base, f.after, f.accuracy)
 		}
 	}
 	return t
 }
+
+// mostFiles is how many files of the evaluation data are shown.
+const mostFiles = 200
 
 // fileOutcome is what was measured on a file of several.
 type fileOutcome struct {
@@ -365,10 +369,20 @@ func evaluationLines(to *chart.Lines, r *Run, i int, several bool) {
 			to.Levels = append(to.Levels, level)
 		}
 	}
+	l.Points = thinned(l.Points)
 	l.Dots = len(l.Points) <= 60
 	if len(l.Points) > 0 {
 		to.Lines = append(to.Lines, l)
 	}
+}
+
+// thinned are at most mostPoints of some points, the last one among them.
+func thinned(points []chart.Point) (some []chart.Point) {
+	each := max(1, (len(points)+mostPoints-1)/mostPoints)
+	for i := (len(points) - 1) % each; i < len(points); i += each {
+		some = append(some, points[i])
+	}
+	return some
 }
 
 // Of samples are shown so many prompts, so many answers of a run to one, and so many characters of each.
@@ -447,6 +461,9 @@ func (a *Answers) take(all []runlog.Sample, name string) {
 	}
 }
 
+// mostRanges is how many ranges of lengths are shown.
+const mostRanges = 100
+
 // data are the facts and the lengths of the data.
 func data(runs []Run, several bool) (blocks []Block) {
 	t := &Table{Caption: "What was trained and measured on", Texts: 2,
@@ -482,7 +499,9 @@ func data(runs []Run, several bool) (blocks []Block) {
 				row = append([]string{runs[i].Name}, row...)
 			}
 			t.Rows = append(t.Rows, row)
-			if l := d.data.Lengths; l != nil && (d.name == "training" || float64(l.Step) == lengths.Step) {
+			l := d.data.Lengths
+			fits := l != nil && l.Step > 0 && len(l.Counts) <= mostRanges
+			if fits && (d.name == "training" || float64(l.Step) == lengths.Step) {
 				lengths.Step = float64(l.Step)
 				lengths.Series = append(lengths.Series, chart.Counted{Name: d.name, Counts: l.Counts})
 			}
