@@ -187,8 +187,8 @@ func (l *lab) honest(t *testing.T, words string, r result) {
 	}
 }
 
-// isLog matches logs of training runs, which say what happened when: no two are alike.
-var isLog = regexp.MustCompile(`\.log(\.old)?\.jsonl$`)
+// isLog matches logs and reports of training runs, which say what happened when: no two are alike.
+var isLog = regexp.MustCompile(`\.log(\.old)?\.jsonl$|\.report\.html$`)
 
 // hashes are the files of a directory with what is in them.
 func hashes(t *testing.T, dir string) map[string]string {
