@@ -84,6 +84,7 @@ func sumsOf(l *model.Linear, c *attach.Change) (squares, norm float64) {
 		l.W.Tile(values, cols, r0, r1, 0, cols)
 		sums[i][1] = lowrank.SumSquares(values, cols)
 	})
+	mapped.Release(l.W.Data)
 	for _, s := range sums {
 		squares, norm = squares+s[0], norm+s[1]
 	}
