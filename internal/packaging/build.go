@@ -50,7 +50,8 @@ func settings(target string) []string {
 	}
 }
 
-// build is the path of the program for a target, which is built once. Neither the folder nor the time of anything is in it.
+// build is the path of the program for a target, which is built once. Neither the folder nor the time of anything is in
+// it.
 func (r *release) build(target string) (string, error) {
 	path := filepath.Join(r.work, "peftconv-"+target)
 	if _, err := os.Stat(path); err == nil {

@@ -104,7 +104,8 @@ func TestRecipes(t *testing.T) {
 	if err := json.Unmarshal(texts["peftconv.json"], &manifest); err != nil {
 		t.Fatal(err)
 	}
-	if a := manifest.Architecture["arm64"]; manifest.Version != "1.2.3" || a.ExtractDir != "peftconv-v1.2.3-windows-arm64" {
+	a := manifest.Architecture["arm64"]
+	if manifest.Version != "1.2.3" || a.ExtractDir != "peftconv-v1.2.3-windows-arm64" {
 		t.Errorf("the manifest is %+v", manifest)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/chart"
+	"github.com/peftconv/peftconv/internal/infile"
 )
 
 func main() {
@@ -49,7 +50,8 @@ func run(args []string) error {
 	if len(args) > 1 {
 		return draw(results, args[1], args[2], args[3:])
 	}
-	fmt.Println("| type | way | seeds | loss, learned | loss, known | divergence from the tuned model |\n|---|---|---|---|---|---|")
+	fmt.Println("| type | way | seeds | loss, learned | loss, known | divergence from the tuned model |")
+	fmt.Println("|---|---|---|---|---|---|")
 	task := ""
 	for _, r := range results {
 		if r.task != task {
@@ -63,7 +65,7 @@ func run(args []string) error {
 
 // read reads the results, in the order of the file.
 func read(path string) (all []*result, err error) {
-	data, err := os.ReadFile(path)
+	data, err := infile.Read(path, 1<<20)
 	if err != nil {
 		return nil, err
 	}
