@@ -576,17 +576,9 @@ func secondsText(seconds float64) string {
 // memoryBars are the parts of the memory that was planned.
 func memoryBars(m *runlog.Memory, of string) *chart.Bars {
 	bars := &chart.Bars{Title: "Memory by part, as it was planned" + of, Width: 220}
-	for _, part := range []struct {
-		name  string
-		bytes int64
-	}{
-		{"weights", m.Weights}, {"activations", m.Activations}, {"logits", m.Logits}, {"adapter and moments", m.Adapter},
-		{"outputs of frozen layers", m.Layers}, {"teacher", m.Teacher}, {"program", m.Program},
-	} {
-		if part.bytes > 0 {
-			bars.Bars = append(bars.Bars, chart.Bar{Name: part.name, Value: float64(part.bytes), Text: cli.BytesText(part.bytes),
-				Style: 2})
-		}
+	for _, part := range m.Parts() {
+		bars.Bars = append(bars.Bars, chart.Bar{Name: part.Name, Value: float64(part.Bytes), Text: cli.BytesText(part.Bytes),
+			Style: 2})
 	}
 	return bars
 }

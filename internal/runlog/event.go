@@ -5,6 +5,7 @@
 package runlog
 
 import (
+	"slices"
 	"time"
 
 	"github.com/peftconv/peftconv/peft"
@@ -117,6 +118,25 @@ type Memory struct {
 	Available   int64 `json:"available,omitempty"`
 }
 
+// MemoryOf is the parts of what is planned.
+func MemoryOf(m *train.Memory) Memory {
+	return Memory{m.Total(), m.Weights, m.Activations, m.Logits, m.Adapter, m.Layers, m.Teacher, m.Program, 0}
+}
+
+// Part is a part of the memory, with a name for people.
+type Part struct {
+	Name  string
+	Bytes int64
+}
+
+// Parts are those that take any.
+func (m *Memory) Parts() []Part {
+	return slices.DeleteFunc([]Part{
+		{"weights", m.Weights}, {"activations", m.Activations}, {"logits", m.Logits}, {"adapter and moments", m.Adapter},
+		{"outputs of frozen layers", m.Layers}, {"teacher", m.Teacher}, {"program", m.Program},
+	}, func(p Part) bool { return p.Bytes <= 0 })
+}
+
 // Step is an optimizer step.
 type Step struct {
 	Line
@@ -175,7 +195,7 @@ func startOf(s train.Start, about About, now time.Time) Start {
 	line := Start{
 		Line: Line{KindStart, s.Step, now}, Steps: s.Steps, LR: s.LR, Parameters: s.Parameters, Precision: s.Chosen.Precision,
 		Reason: s.Chosen.Reason, About: about,
-		Memory: Memory{m.Total(), m.Weights, m.Activations, m.Logits, m.Adapter, m.Layers, m.Teacher, m.Program, 0},
+		Memory: MemoryOf(m),
 	}
 	if m.Known {
 		line.Memory.Available = m.Available

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/runlog"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/train"
 )
@@ -13,16 +14,9 @@ import (
 // MemoryText is what a run will need: "1.2 GB (weights 0.7 GB, …), 20.3 GB available".
 func MemoryText(m *train.Memory) string {
 	var parts []string
-	for _, part := range []struct {
-		name  string
-		bytes int64
-	}{
-		{"weights", m.Weights}, {"activations", m.Activations}, {"logits", m.Logits}, {"adapter and moments", m.Adapter},
-		{"outputs of frozen layers", m.Layers}, {"teacher", m.Teacher}, {"program", m.Program},
-	} {
-		if part.bytes > 0 {
-			parts = append(parts, part.name+" "+cli.BytesText(part.bytes))
-		}
+	planned := runlog.MemoryOf(m)
+	for _, part := range planned.Parts() {
+		parts = append(parts, part.Name+" "+cli.BytesText(part.Bytes))
 	}
 	text := fmt.Sprintf("about %s: %s", cli.BytesText(m.Total()), strings.Join(parts, ", "))
 	if m.Known {
