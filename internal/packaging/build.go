@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -180,7 +181,8 @@ func (r *release) madeOf() error {
 	return r.add("peftconv-"+r.version+".cdx.json", text)
 }
 
-// settle puts time and version into a list of modules.
+// settle puts time and version into a list of modules. The tool takes the version of this one from the repository, where
+// there is one.
 func (r *release) settle(text []byte) ([]byte, error) {
 	var list map[string]any
 	if err := json.Unmarshal(text, &list); err != nil {
@@ -199,6 +201,23 @@ func (r *release) settle(text []byte) ([]byte, error) {
 			delete(fields, "hashes")
 		}
 	}
+	was, _ := component["bom-ref"].(string)
+	is := fmt.Sprintf("pkg:golang/%s@%s?type=module", component["name"], r.version)
+	component["bom-ref"], component["purl"] = is, is+"&goos=linux&goarch=amd64"
+	dependencies, _ := list["dependencies"].([]any)
+	for _, d := range dependencies {
+		if d, ok := d.(map[string]any); ok && d["ref"] == was {
+			d["ref"] = is
+		}
+	}
+	slices.SortFunc(dependencies, func(a, b any) int { return strings.Compare(refOf(a), refOf(b)) })
 	settled, err := json.MarshalIndent(list, "", "  ")
 	return append(settled, '\n'), err
+}
+
+// refOf names what a list of dependencies is of.
+func refOf(dependencies any) string {
+	fields, _ := dependencies.(map[string]any)
+	ref, _ := fields["ref"].(string)
+	return ref
 }

@@ -126,6 +126,21 @@ func TestSettle(t *testing.T) {
 	if bytes.Contains(text, []byte("1234")) {
 		t.Errorf("the list has hashes of the tool: %s", text)
 	}
+	inside := `{"metadata": {"component": {"name": "p", "bom-ref": "REF", "purl": "REF&goos=linux"}, "tools": [{}]},
+		"dependencies": [{"ref": "pkg:golang/a"}, {"ref": "REF"}, {"ref": "pkg:golang/z"}]}`
+	var first []byte
+	for _, ref := range []string{"pkg:golang/p@v0.0.0-1-abc?type=module", "pkg:golang/p?type=module", "pkg:golang/0"} {
+		text, err := r.settle([]byte(strings.ReplaceAll(inside, "REF", ref)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = text
+		}
+		if !bytes.Equal(text, first) || !bytes.Contains(text, []byte(`"ref": "pkg:golang/p@v1.2.3?type=module"`)) {
+			t.Errorf("with %s the list is %s", ref, text)
+		}
+	}
 	if _, err := r.settle([]byte(`{}`)); err == nil {
 		t.Error("an empty list is taken")
 	}
