@@ -181,8 +181,8 @@ func (r *release) madeOf() error {
 	return r.add("peftconv-"+r.version+".cdx.json", text)
 }
 
-// settle puts time and version into a list of modules. The tool takes the version of this one from the repository, where
-// there is one.
+// settle puts time and version into a list of modules. The tool takes the version of this one from the repository,
+// where there is one.
 func (r *release) settle(text []byte) ([]byte, error) {
 	var list map[string]any
 	if err := json.Unmarshal(text, &list); err != nil {
