@@ -112,10 +112,11 @@ func (h *Hessian) Choose(list []Changed, use func(i int, rounding Rounding) erro
 			try(i, c.descentBy(h, descent))
 		}
 	}
-	for _, share := range dampings {
-		if !slices.ContainsFunc(list, func(c Changed) bool { return c.Compensate }) {
-			break
-		}
+	shares := dampings
+	if !slices.ContainsFunc(list, func(c Changed) bool { return c.Compensate }) {
+		shares = nil
+	}
+	for _, share := range shares {
 		compensation, err := newCompensation(h, share)
 		if err != nil {
 			continue // and the next one is better conditioned
