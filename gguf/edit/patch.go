@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -33,10 +32,7 @@ func Pending(path string) bool { return gguf.EditPending(path) }
 // patch writes a journal, then the change that it describes.
 func patch(f *os.File, path string, j *journal) error {
 	name := gguf.EditJournal(path)
-	err := atomicfile.Write(name, func(w io.Writer) error {
-		_, err := w.Write(j.encode())
-		return err
-	})
+	err := atomicfile.WriteBytes(name, j.encode())
 	if err != nil {
 		return err
 	}

@@ -253,3 +253,11 @@ func (f *File) Abort() {
 
 // Write makes the file at path hold what fill writes, buffered. If fill fails, path stays as it was.
 func Write(path string, fill func(io.Writer) error) error { return WriteAll(Content{path, fill}) }
+
+// WriteBytes makes the file at path hold data, as Write does.
+func WriteBytes(path string, data []byte) error {
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}

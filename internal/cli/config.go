@@ -307,10 +307,7 @@ func WriteRunConfig(fs *pflag.FlagSet, out, version string, chosen map[string]st
 	if err != nil || path == "" {
 		return err
 	}
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
+	return atomicfile.WriteBytes(path, text)
 }
 
 // RunConfig is what WriteRunConfig writes, and where; no path where it writes nothing.

@@ -107,23 +107,11 @@ func WriteFiles(dir string) error {
 		return fmt.Errorf("write the demonstration's files: %w", err)
 	}
 	for _, f := range Files() {
-		if err := writeFile(filepath.Join(dir, f.Name), f.Data()); err != nil {
+		if err := atomicfile.WriteBytes(filepath.Join(dir, f.Name), f.Data()); err != nil {
 			return fmt.Errorf("write the demonstration's files: %w", err)
 		}
 	}
 	return nil
-}
-
-func writeFile(path string, data []byte) error {
-	f, err := atomicfile.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Commit()
 }
 
 // BaseAs is the built-in model with its matrices in another type: every matrix is dequantized and quantized again.

@@ -128,10 +128,7 @@ func (l *File) resume(s train.Start) (kept [][]byte) {
 		if err != nil || len(kept) == 0 {
 			return err
 		}
-		err = atomicfile.Write(l.Path, func(w io.Writer) error {
-			_, err := w.Write(append(bytes.Join(kept, []byte("\n")), '\n'))
-			return err
-		})
+		err = atomicfile.WriteBytes(l.Path, append(bytes.Join(kept, []byte("\n")), '\n'))
 		if err == nil {
 			l.f, err = infile.OpenWith(l.Path, os.O_WRONLY|os.O_APPEND)
 		}

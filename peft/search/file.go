@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
@@ -84,10 +83,7 @@ func (r *Result) Save(path string) error {
 	if err := enc.Encode(r); err != nil {
 		return fmt.Errorf("save a prompt: %w", err)
 	}
-	err := atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(b.Bytes())
-		return err
-	})
+	err := atomicfile.WriteBytes(path, b.Bytes())
 	if err != nil {
 		return fmt.Errorf("save a prompt: %w", err)
 	}

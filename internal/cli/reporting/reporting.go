@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/chart"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/report"
@@ -101,7 +102,7 @@ func (o *options) Run(ctx context.Context, s cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(o.md, text); err != nil {
+		if err := atomicfile.WriteBytes(o.md, text); err != nil {
 			return err
 		}
 		fmt.Fprintf(s.Err, "%s written\n", o.md)
@@ -266,7 +267,7 @@ func (o *options) writePictures(p *report.Page) (func(chart.Picture) string, err
 			}
 			data, err := kind.draw(pictures[i])
 			if err == nil {
-				err = writeFile(path, data)
+				err = atomicfile.WriteBytes(path, data)
 			}
 			if err != nil {
 				return nil, err

@@ -197,11 +197,4 @@ func WriteMerge(ctx context.Context, path string, adapters []string, base *peft.
 }
 
 // Write writes a page to a file.
-func Write(path string, p *report.Page) error { return writeFile(path, p.HTML()) }
-
-func writeFile(path string, data []byte) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
+func Write(path string, p *report.Page) error { return atomicfile.WriteBytes(path, p.HTML()) }
