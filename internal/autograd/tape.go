@@ -62,6 +62,7 @@ type Tape struct {
 	lookup    lookupTask
 	done      doneLoRA
 	stop      context.Context // see Until
+	passed    func(n int)     // see OnPass
 }
 
 // NewTape makes an empty tape that records.
@@ -121,6 +122,20 @@ func (t *Tape) Precision(p kernels.Precision) { t.precision = p }
 
 // Backward runs every recorded operation in reverse. Gradients start at the loss operations, which seed their own.
 func (t *Tape) Backward() { t.unwind(0) }
+
+// OnPass has Backward call f with the number of a Mark when it has gone through all that was recorded after that.
+func (t *Tape) OnPass(f func(n int)) { t.passed = f }
+
+// Mark is for OnPass.
+func (t *Tape) Mark(n int) {
+	if t.passed != nil {
+		t.push(passing(n))
+	}
+}
+
+type passing int // a Mark
+
+func (m passing) backward(t *Tape) { t.passed(int(m)) }
 
 // Bytes is the memory the tape holds, in bytes.
 func (t *Tape) Bytes() int64 { return t.arena.bytes() }

@@ -1,57 +1,32 @@
 package evaluate
 
 import (
-	"context"
 	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
-	"github.com/peftconv/peftconv/internal/floats"
 )
 
-// evalClasses is the loss and the accuracy on classified examples, taken in order.
-func evalClasses(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int,
-	tape *autograd.Tape) (*Result, error) {
+// classes measures a batch of classified examples.
+func (m *measured) classes(b *attach.Base, hooks attach.Stack, examples []int, tape *autograd.Tape) error {
 	score := headLosses
-	if set.Answers != nil {
+	if m.set.Answers != nil {
 		score = wordLosses
 	}
-	r := &Result{Examples: set.Len()}
-	var sum float64
-	right := 0
-	files := newFileSums(set)
-	for _, examples := range set.Batches(nil, max(1, batchTokens/max(1, len(set.Answers)))) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		all, err := score(b, hooks, set, examples, tape)
+	all, err := score(b, hooks, m.set, examples, tape)
+	if err != nil {
+		return err
+	}
+	for i, losses := range all {
+		e, err := m.set.At(examples[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for i, losses := range all {
-			e, err := set.At(examples[i])
-			if err != nil {
-				return nil, err
-			}
-			class := e.Class - 1
-			tokens, hit := max(1, len(answerOf(set, class))), Best(losses) == class
-			sum += losses[class]
-			r.Tokens += tokens
-			if hit {
-				right++
-			}
-			files.add(examples[i], losses[class], tokens, hit)
-		}
+		class := e.Class - 1
+		m.put(examples[i], losses[class], max(1, len(answerOf(m.set, class))), Best(losses) == class)
 	}
-	r.Loss = sum / float64(r.Tokens)
-	r.Perplexity = math.Exp(r.Loss)
-	accuracy := float64(right) / float64(set.Len())
-	r.Accuracy, r.Files = &accuracy, files.results()
-	if !floats.Finite(r.Loss) {
-		return nil, NotFinite(b, r.Loss)
-	}
-	return r, nil
+	return nil
 }
 
 // answerOf is the tokens of a class's label; nil for a head.

@@ -1,10 +1,12 @@
 package evaluate
 
 import (
-	"slices"
+	"context"
+	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dist"
 )
 
 // FileResult is the loss on the examples of one file: peft.FileLoss.
@@ -16,73 +18,92 @@ type FileResult struct {
 	Accuracy *float64
 }
 
-// fileSums adds losses up by the files that examples are of; nil where they are of one, or it is not known.
-type fileSums struct {
-	set  *attach.Data
-	sums []fileSum // of each file
+// measured is what is known of the examples of a set.
+type measured struct {
+	set     *attach.Data
+	batches [][]int
+	packed  batch.Batch
+	places  []int     // of each example: where its numbers are in
+	values  []float64 // of each example, in the order of the batches: loss, tokens, 1 where its label was found
 }
 
-// fileSum is what was added up of a file.
-type fileSum struct {
+// numbers is how many numbers an example has in measured.values.
+const numbers = 3
+
+func newMeasured(set *attach.Data, batchTokens int) *measured {
+	m := &measured{set: set, batches: set.Batches(nil, batchTokens), places: make([]int, set.Len())}
+	at := 0
+	for _, examples := range m.batches {
+		for _, example := range examples {
+			m.places[example] = at
+			at += numbers
+		}
+	}
+	m.values = make([]float64, at)
+	return m
+}
+
+// put keeps what was measured of an example; right says whether its label was found.
+func (m *measured) put(example int, loss float64, tokens int, right bool) {
+	v := m.values[m.places[example]:]
+	v[0], v[1] = loss, float64(tokens)
+	if right {
+		v[2] = 1
+	}
+}
+
+// gather completes what this rank measured by what the others did.
+func (m *measured) gather(ctx context.Context, c dist.Comm) error {
+	lengths := make([]int, len(m.batches))
+	for i, examples := range m.batches {
+		lengths[i] = numbers * len(examples)
+	}
+	return dist.Gather(ctx, c, m.values, lengths)
+}
+
+// part is the sum over some examples, which are in order.
+type part struct {
 	loss                    float64
 	tokens, examples, right int
 }
 
-func newFileSums(set *attach.Data) *fileSums {
-	if len(set.Files) < 2 {
+func (m *measured) sum(from, to int) (p part) {
+	for example := from; example < to; example++ {
+		v := m.values[m.places[example]:]
+		p.loss += v[0]
+		p.tokens += int(v[1])
+		p.right += int(v[2])
+	}
+	p.examples = to - from
+	return p
+}
+
+// accuracy is the share of examples whose label was found; nil where they have none.
+func (m *measured) accuracy(p part) *float64 {
+	if m.set.Classes == 0 {
 		return nil
 	}
-	return &fileSums{set, make([]fileSum, len(set.Files))}
+	accuracy := float64(p.right) / float64(p.examples)
+	return &accuracy
 }
 
-// add adds what was measured of an example; right says whether its label was found.
-func (f *fileSums) add(example int, loss float64, tokens int, right bool) {
-	if f == nil {
-		return
+// result is the mean of all examples, and that of each file, where they are of several; files without targets are left
+// out.
+func (m *measured) result() *Result {
+	all := m.sum(0, m.set.Len())
+	r := &Result{Tokens: all.tokens, Examples: all.examples, Accuracy: m.accuracy(all)}
+	r.Loss = all.loss / float64(all.tokens)
+	r.Perplexity = math.Exp(r.Loss)
+	if len(m.set.Files) < 2 {
+		return r
 	}
-	at, _ := slices.BinarySearchFunc(f.set.Files, example+1, func(file attach.File, n int) int { return file.End - n })
-	s := &f.sums[at]
-	s.loss += loss
-	s.tokens += tokens
-	s.examples++
-	if right {
-		s.right++
-	}
-}
-
-// addBatch adds the losses of all targets of a batch of examples, in order.
-func (f *fileSums) addBatch(examples []int, packed *batch.Batch, losses []float32) {
-	if f == nil {
-		return
-	}
-	for i, example := range examples {
-		sum, tokens := 0.0, 0
-		for _, target := range packed.Targets[packed.Bounds[i]:packed.Bounds[i+1]] {
-			if target != batch.Ignore {
-				sum += float64(losses[tokens])
-				tokens++
-			}
+	from := 0
+	for _, file := range m.set.Files {
+		p := m.sum(from, file.End)
+		from = file.End
+		if p.tokens > 0 {
+			r.Files = append(r.Files, FileResult{file.Path, p.loss / float64(p.tokens), p.tokens, p.examples, m.accuracy(p)})
 		}
-		losses = losses[tokens:]
-		f.add(example, sum, tokens, false)
 	}
-}
-
-// results are the means; files without targets are left out.
-func (f *fileSums) results() (out []FileResult) {
-	if f == nil {
-		return nil
-	}
-	for i, s := range f.sums {
-		if s.tokens == 0 {
-			continue
-		}
-		r := FileResult{Path: f.set.Files[i].Path, Loss: s.loss / float64(s.tokens), Tokens: s.tokens, Examples: s.examples}
-		if f.set.Classes > 0 {
-			accuracy := float64(s.right) / float64(s.examples)
-			r.Accuracy = &accuracy
-		}
-		out = append(out, r)
-	}
-	return out
+	return r
 }

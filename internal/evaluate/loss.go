@@ -3,11 +3,11 @@ package evaluate
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/model"
 )
@@ -30,43 +30,66 @@ type Result struct {
 // LossOf takes the examples in order.
 func LossOf(ctx context.Context, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int,
 	tape *autograd.Tape) (*Result, error) {
-	if set.Classes > 0 && hooks == nil && set.Answers == nil {
+	return SharedLoss(ctx, dist.Single{}, b, hooks, set, batchTokens, tape)
+}
+
+// SharedLoss is LossOf by all ranks, each of which computes some batches. All get the result, which does not depend on
+// how many they are.
+func SharedLoss(ctx context.Context, c dist.Comm, b *attach.Base, hooks attach.Stack, set *attach.Data, batchTokens int,
+	tape *autograd.Tape) (*Result, error) {
+	switch {
+	case set.Classes > 0 && hooks == nil && set.Answers == nil:
 		return baseClasses(set), nil
+	case set.Classes > 0:
+		batchTokens /= max(1, len(set.Answers))
 	}
-	if set.Classes > 0 {
-		return evalClasses(ctx, b, hooks, set, batchTokens, tape)
-	}
-	var sum float64
-	var packed batch.Batch
-	r := &Result{Examples: set.Len()}
-	files := newFileSums(set)
-	for _, examples := range set.Batches(nil, batchTokens) {
+	m := newMeasured(set, max(1, batchTokens))
+	for i, examples := range m.batches {
+		if i%c.Size() != c.Rank() {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		packed.Reset()
-		if err := set.Batch(&packed, examples); err != nil {
-			return nil, err
-		}
 		err := tape.Until(ctx, func() error {
-			losses := Forward(b, hooks, hooks, &packed, tape)
-			for _, loss := range losses {
-				sum += float64(loss)
-				r.Tokens++
+			if set.Classes > 0 {
+				return m.classes(b, hooks, examples, tape)
 			}
-			files.addBatch(examples, &packed, losses)
-			return nil
+			return m.tokens(b, hooks, examples, tape)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	r.Loss, r.Files = sum/float64(r.Tokens), files.results()
-	r.Perplexity = math.Exp(r.Loss)
+	if err := m.gather(ctx, c); err != nil {
+		return nil, err
+	}
+	r := m.result()
 	if !floats.Finite(r.Loss) {
 		return nil, NotFinite(b, r.Loss)
 	}
 	return r, nil
+}
+
+// tokens measures the tokens of a batch of examples.
+func (m *measured) tokens(b *attach.Base, hooks attach.Stack, examples []int, tape *autograd.Tape) error {
+	m.packed.Reset()
+	if err := m.set.Batch(&m.packed, examples); err != nil {
+		return err
+	}
+	losses := Forward(b, hooks, hooks, &m.packed, tape)
+	for i, example := range examples {
+		sum, tokens := 0.0, 0
+		for _, target := range m.packed.Targets[m.packed.Bounds[i]:m.packed.Bounds[i+1]] {
+			if target != batch.Ignore {
+				sum += float64(losses[tokens])
+				tokens++
+			}
+		}
+		losses = losses[tokens:]
+		m.put(example, sum, tokens, false)
+	}
+	return nil
 }
 
 // Forward is the loss of every target of a batch, with the adapters' hooks or others around them.

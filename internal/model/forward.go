@@ -28,6 +28,7 @@ func (p *pass) hidden(b *batch.Batch, cache LayerCache) *autograd.Tensor {
 	passes := make([]layerPass, len(m.Layers))
 	for i := first; i < len(m.Layers); {
 		n := m.together(i)
+		t.Mark(i)
 		passes[i] = layerPass{p, m.Layers[i : i+n]}
 		y := t.CheckpointOf(x, &passes[i])
 		if cache != nil && first == 0 && i > 0 && y.NeedsGrad() && !x.NeedsGrad() {

@@ -49,7 +49,7 @@ func (t *trainer) over() bool { return t.state.StoppedEarly || t.state.Step >= t
 // measure is the loss on the evaluation data.
 func (t *trainer) measure(ctx context.Context) (Evaluation, error) {
 	start := time.Now()
-	r, err := evaluate.LossOf(ctx, t.base, attach.Stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
+	r, err := evaluate.SharedLoss(ctx, t.opt.comm, t.base, attach.Stack{t.bound}, t.eval, t.opt.BatchTokens, t.tape)
 	t.clock.start()
 	if err != nil {
 		return Evaluation{}, err
@@ -188,6 +188,10 @@ func (t *trainer) sample(ctx context.Context, number int, prompt string) error {
 // asked does what was asked for by the run's Control.
 func (t *trainer) asked(ctx context.Context) error {
 	stop, evaluate, prompts := t.opt.Control.take()
+	stop, evaluate, err := t.orders(ctx, stop, evaluate)
+	if err != nil {
+		return err
+	}
 	if evaluate && t.eval != nil && (t.state.Step == 0 || t.state.Evaluated != t.state.Step) {
 		e, err := t.measure(ctx)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/safetensors"
@@ -121,7 +122,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 		LR:         o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
-		Precision: t.local.precision.String(), Data: data, Base: sum,
+		Precision: t.gradients.precision.String(), Data: data, Base: sum,
 		Packing: o.packing(), Objective: objective,
 	}
 	if o.EarlyStop > 0 || o.KeepBest {
@@ -237,7 +238,12 @@ func (t *trainer) end() {
 }
 
 // resume restores the run from a checkpoint.
-func (t *trainer) resume(path string) error {
+func (t *trainer) resume(ctx context.Context, path string) error {
+	path, remove, err := dist.File(ctx, t.opt.comm, path)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return err
@@ -361,30 +367,38 @@ func (t *trainer) same(saved *checkpoint) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		name       string
-		then, here any
-	}{
-		{"seed", saved.Seed, now.Seed}, {"packing", cmp.Or(saved.Packing, "in turn"), now.Packing},
-		{"batch tokens", saved.BatchTokens, now.BatchTokens},
-		{"micro-batch tokens", cmp.Or(saved.MicroBatch, saved.BatchTokens), now.MicroBatch},
-		{"accumulation", saved.Accumulate, now.Accumulate}, {"learning rate", saved.LR, now.LR},
-		{"schedule", saved.Schedule, now.Schedule}, {"warm-up", saved.Warmup, now.Warmup},
-		{"learning-rate ratio", saved.LRRatio, now.LRRatio},
-		{"coefficient of the routers' loss", saved.RouterLoss, now.RouterLoss},
-		{"weight decay", saved.WeightDecay, now.WeightDecay}, {"clip", saved.Clip, now.Clip},
-		{"betas", saved.Betas, now.Betas},
-		{"patience", saved.EarlyStop, now.EarlyStop}, {"choice of the best adapter", saved.KeepBest, now.KeepBest},
-		{"steps between evaluations", saved.EvalEvery, now.EvalEvery},
-		{"epsilon", saved.Eps, now.Eps}, {"precision", saved.Precision, now.Precision},
-		{"training data (SHA-256)", saved.Data, now.Data}, {"base (SHA-256)", saved.Base, now.Base},
-		{"objective", cmp.Or(saved.Objective, "cross entropy"), cmp.Or(now.Objective, "cross entropy")},
-	} {
+	for _, f := range saved.settings(&now) {
 		if f.then != f.here {
 			return fmt.Errorf("the run had %s %v, this one has %v", f.name, f.then, f.here)
 		}
 	}
 	return nil
+}
+
+// setting is something on which the course of a run depends, of two runs.
+type setting struct {
+	name       string
+	then, here any
+}
+
+// settings are those of two runs.
+func (c *checkpoint) settings(now *checkpoint) []setting {
+	return []setting{
+		{"seed", c.Seed, now.Seed}, {"packing", cmp.Or(c.Packing, "in turn"), now.Packing},
+		{"batch tokens", c.BatchTokens, now.BatchTokens},
+		{"micro-batch tokens", cmp.Or(c.MicroBatch, c.BatchTokens), now.MicroBatch},
+		{"accumulation", c.Accumulate, now.Accumulate}, {"learning rate", c.LR, now.LR},
+		{"schedule", c.Schedule, now.Schedule}, {"warm-up", c.Warmup, now.Warmup},
+		{"learning-rate ratio", c.LRRatio, now.LRRatio},
+		{"coefficient of the routers' loss", c.RouterLoss, now.RouterLoss},
+		{"weight decay", c.WeightDecay, now.WeightDecay}, {"clip", c.Clip, now.Clip},
+		{"betas", c.Betas, now.Betas},
+		{"patience", c.EarlyStop, now.EarlyStop}, {"choice of the best adapter", c.KeepBest, now.KeepBest},
+		{"steps between evaluations", c.EvalEvery, now.EvalEvery},
+		{"epsilon", c.Eps, now.Eps}, {"precision", c.Precision, now.Precision},
+		{"training data (SHA-256)", c.Data, now.Data}, {"base (SHA-256)", c.Base, now.Base},
+		{"objective", cmp.Or(c.Objective, "cross entropy"), cmp.Or(now.Objective, "cross entropy")},
+	}
 }
 
 // sameAdapter reports a checkpoint of an adapter with another configuration. What PEFT would load it onto may differ.

@@ -31,16 +31,16 @@ func above(t *testing.T, b *attach.Base, opt Options) (params []float32, layers 
 	}
 	known := 0
 	tr.opt.Observer = OnStep(func(Progress) {
-		if tr.local.cache != nil {
-			layers = tr.local.cache.layers
-			known = len(slices.DeleteFunc(slices.Clone(tr.local.cache.known), func(k bool) bool { return !k }))
+		if tr.gradients.cache != nil {
+			layers = tr.gradients.cache.layers
+			known = len(slices.DeleteFunc(slices.Clone(tr.gradients.cache.known), func(k bool) bool { return !k }))
 		}
 	})
 	if err := tr.run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if tr.local.cache != nil && known != len(tr.local.cache.known) {
-		t.Errorf("%d of %d examples are known at the end", known, len(tr.local.cache.known))
+	if tr.gradients.cache != nil && known != len(tr.gradients.cache.known) {
+		t.Errorf("%d of %d examples are known at the end", known, len(tr.gradients.cache.known))
 	}
 	return tr.bound.Values, layers, tr
 }
@@ -57,7 +57,7 @@ func TestLayerCache(t *testing.T) {
 	b, dir := pefttest.OpenBase(t, tall.WriteGGUF(t)), t.TempDir()
 	inMemory = func(int64) bool { return false }
 	plain, layers, tr := above(t, b, layerCacheOptions(""))
-	if tr.local.cache != nil || layers != 0 {
+	if tr.gradients.cache != nil || layers != 0 {
 		t.Fatal("a run without memory and file keeps something")
 	}
 	for _, in := range []bool{true, false} {

@@ -9,6 +9,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/internal/methods"
@@ -116,6 +117,7 @@ func newMeasured(b *attach.Base, opt *MeasureOptions) (*trainer, []*batch.Batch,
 		ids[i] = int32(r.Next() % uint64(b.Model.Spec.Vocab))
 	}
 	o := opt.Train
+	o.comm = dist.Single{}
 	o.BatchTokens, o.Steps, o.Epochs, o.IgnoreMemory = opt.Tokens, 1<<20, 0, true // weights in memory would count twice
 	o.Schedule, o.Clip = ScheduleConstant, -1
 	t, err := newTrainer(b, a, &attach.Data{Examples: []attach.Example{{IDs: ids}}}, nil, o)

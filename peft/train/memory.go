@@ -71,6 +71,7 @@ func planMemory(b *attach.Base, a *attach.Adapter, train *attach.Data, opt Optio
 		return nil, err
 	}
 	m := modelMemory(b, a, tokens, targets, keep)
+	m.Adapter += opt.rankBytes(a)
 	if opt.KeepBest {
 		m.Adapter += 4 * int64(a.Parameters())
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -144,14 +145,15 @@ func (t *trainer) settle(ctx context.Context) error {
 	c.Precision, c.provisional = precision.String(), false
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.chosen, t.local.precision = c, precision
+	t.chosen, t.gradients.precision = c, precision
 	return nil
 }
 
 // check compares loss and gradient of a batch in int8 with those in float32.
 func (t *trainer) check(ctx context.Context, b *batch.Batch, c *Chosen) error {
 	s := stepBatches{batches: []*batch.Batch{b}}
-	both := *t.local
+	both := *t.gradients
+	both.comm = dist.Single{}
 	both.precision = kernels.F32
 	loss, err := both.compute(ctx, s)
 	if err != nil {
@@ -198,14 +200,14 @@ func (t *trainer) keep(saved *checkpoint) error {
 		return nil
 	}
 	if saved.State.Step == 0 {
-		saved.Precision = t.local.precision.String()
+		saved.Precision = t.gradients.precision.String()
 		return nil
 	}
 	precision, err := ParsePrecision(saved.Precision)
 	if err != nil || saved.Precision == PrecisionAuto {
 		return fmt.Errorf("precision %q, expected one that can be resumed with", saved.Precision)
 	}
-	t.local.precision = precision
+	t.gradients.precision = precision
 	t.chosen = Chosen{Precision: saved.Precision, Reason: "that of the checkpoint"}
 	return nil
 }

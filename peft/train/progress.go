@@ -1,10 +1,6 @@
 package train
 
-import (
-	"time"
-
-	"github.com/peftconv/peftconv/internal/batch"
-)
+import "time"
 
 // clock measures the time that steps take, without what happens between them.
 type clock struct {
@@ -46,24 +42,12 @@ func (c *clock) left(steps int) time.Duration {
 
 // progress is the report of the step that was just done.
 func (t *trainer) progress(tokens int, loss, norm, lr float64) Progress {
-	s := &t.state
+	s, all := &t.state, sumCounts(t.counts)
 	return Progress{
 		Step: s.Step, Steps: t.schedule.steps, Epoch: float64(s.Epoch) + float64(s.Batch)/float64(max(1, len(t.batches))),
 		Loss: loss, GradNorm: norm, LR: lr, Tokens: s.Tokens, TokensPerSecond: t.clock.rate(),
-		StepTokens: tokens, Targets: t.targets(), Seconds: t.clock.last.Seconds(),
+		StepTokens: tokens, Targets: int(all.targets), Seconds: t.clock.last.Seconds(),
 		ETA: t.clock.left(t.schedule.steps - s.Step), RSS: RSS(), PeakRSS: PeakRSS(),
-		Examples: sequences(t.group), RouterLoss: t.local.balanced, RetainLoss: t.local.divergence(),
+		Examples: int(all.sequences), RouterLoss: t.gradients.balanced, RetainLoss: t.gradients.divergence(),
 	}
-}
-
-// targets is the number of tokens of the step that carry loss.
-func (t *trainer) targets() int { return (&stepBatches{batches: t.group}).targets() }
-
-// sequences is the number of sequences in some batches.
-func sequences(group []*batch.Batch) int {
-	n := 0
-	for _, b := range group {
-		n += b.Sequences()
-	}
-	return n
 }

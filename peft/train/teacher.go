@@ -200,11 +200,11 @@ func (t *trainer) guided() (err error) {
 		if t.train.Classes > 0 {
 			return errors.New("a teacher has probabilities of tokens, not of classes")
 		}
-		t.local.teacher, err = newGuide(b, handle.Scaled(teacher.Adapters), teacher.Alpha, teacher.Temperature)
+		t.gradients.teacher, err = newGuide(b, handle.Scaled(teacher.Adapters), teacher.Alpha, teacher.Temperature)
 		if err != nil {
 			return fmt.Errorf("teacher: %w", err)
 		}
-		if g := t.local.teacher; teacher.Top > 0 {
+		if g := t.gradients.teacher; teacher.Top > 0 {
 			if g.tops, err = newTopTokens(t.train, &t.opt); err != nil {
 				return err
 			}
@@ -226,7 +226,7 @@ func (t *trainer) guided() (err error) {
 		if err != nil {
 			return err
 		}
-		t.local.retained = &retention{guide: g, data: data, weight: retain.Weight}
+		t.gradients.retained = &retention{guide: g, data: data, weight: retain.Weight}
 	}
 	return nil
 }

@@ -78,17 +78,17 @@ func TestTaughtLoss(t *testing.T) {
 	}
 	tr.batches = tr.epochBatches(0)
 	next := tr.state
-	if err := tr.fill(&next); err != nil {
+	if err := tr.fill(context.Background(), &next); err != nil {
 		t.Fatal(err)
 	}
-	step := stepBatches{0, tr.group, tr.examples, tr.plain}
+	step := tr.stepBatches()
 	// of is the loss with what is retained.
 	of := func() float64 {
 		loss, err := tr.gradients.compute(context.Background(), step)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return loss + 0.5*tr.local.divergence()
+		return loss + 0.5*tr.gradients.divergence()
 	}
 	got := of()
 	grads := slices.Clone(tr.bound.Grads)
@@ -108,7 +108,7 @@ func TestTaughtLoss(t *testing.T) {
 			entropy += sum / float64(targets)
 			divergence += kl(b, teacher, tr.bound, packed, 2) * float64(n) / float64(targets)
 		}
-		retained = kl(b, model.NoHooks{}, tr.bound, &tr.local.retained.plain, 1)
+		retained = kl(b, model.NoHooks{}, tr.bound, &tr.gradients.retained.plain, 1)
 		return 0.4*entropy + 0.6*4*divergence + 0.5*retained
 	}
 	if want := want(); math.Abs(got-want) > 1e-5*(1+want) {

@@ -70,7 +70,7 @@ func TestTeacherTopRunsOnce(t *testing.T) {
 	known, last := 0, 0
 	tr.opt.Observer = OnStep(func(p Progress) {
 		last = p.Step
-		if g := tr.local.teacher; known == 0 && !slices.Contains(g.tops.store.known, false) {
+		if g := tr.gradients.teacher; known == 0 && !slices.Contains(g.tops.store.known, false) {
 			known, g.base = p.Step, nil
 		}
 	})

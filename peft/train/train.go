@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
 	"github.com/peftconv/peftconv/internal/batch"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
@@ -78,6 +79,7 @@ type Options struct {
 	BeforeEnd func(saved func() error) (done func())
 
 	adapter *peft.Adapter // for Samples
+	comm    dist.World    // nil: that of the process
 }
 
 // Progress is what a training run reports after a step.
@@ -151,6 +153,9 @@ func Run(ctx context.Context, b *peft.Base, a *peft.Adapter, train, eval *peft.D
 	err error) {
 	defer mapped.Guard(&err)()
 	opt.adapter = a
+	opt.only()
+	ctx, release := dist.Among(ctx, opt.comm)
+	defer release()
 	return trainAdapter(ctx, handle.Base(b), handle.Adapter(a), handle.Data(train), handle.Data(eval), opt)
 }
 
@@ -162,9 +167,12 @@ func trainAdapter(ctx context.Context, b *attach.Base, a *attach.Adapter, train,
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	if opt.Resume != "" {
-		if err := t.resume(opt.Resume); err != nil {
+		if err := t.resume(ctx, opt.Resume); err != nil {
 			return nil, fmt.Errorf("train: resume from %s: %w", opt.Resume, err)
 		}
+	}
+	if err := t.agree(ctx); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
 	}
 	defer t.hash()()
 	if opt.BeforeEnd != nil {
@@ -197,18 +205,19 @@ type trainer struct {
 	state       trainState
 	batches     [][]int        // of the current epoch
 	packed      []*batch.Batch // kept from step to step
-	group       []*batch.Batch // those of the step
+	group       []*batch.Batch // those of the step, nil where they are another rank's
 	examples    [][]int        // of each batch of the group
-	local       *local
-	gradients   gradients // local, or another implementation
-	chosen      Chosen    // the precision
+	counts      []batchCounts  // of all batches of the step
+	gradients   *gradients
+	compute     func(ctx context.Context, s stepBatches) (float64, error) // that of gradients
+	chosen      Chosen                                                    // the precision
 	plan        *Memory
 	clock       clock
 	times       autograd.Times         // of the parts of this process's steps
 	dataHash    func() (string, error) // of the training data, computed once
 	objective   func() (string, error) // teacher and retained text by hashes, likewise; "": neither
 	copies      []*batch.Batch         // kept from step to step
-	plain       []*batch.Batch         // of these, group without virtual tokens, for a teacher
+	plain       []*batch.Batch         // of these, those of group without virtual tokens, for a teacher
 	best        *best                  // with Options.KeepBest, once there is one
 	last        *Evaluation            // that counted; nil where it was in another process
 	saved       int                    // the step of the last checkpoint that was due
@@ -248,6 +257,9 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 		if *p == 0 {
 			*p = v
 		}
+	}
+	if opt.comm == nil {
+		opt.comm = dist.Now()
 	}
 	set(&opt.LR, a.SuggestLR(b))
 	set(&opt.Beta1, 0.9)
@@ -352,9 +364,11 @@ func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt
 		return nil, err
 	}
 	t.plan = plan
-	t.local = &local{base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed}
-	t.local.balance.Coefficient = opt.RouterAuxLoss
-	t.gradients = t.local
+	t.gradients = &gradients{
+		comm: opt.comm, base: b, bound: t.bound, tape: t.tape, precision: precision, seed: opt.Seed,
+	}
+	t.gradients.balance.Coefficient = opt.RouterAuxLoss
+	t.compute = t.gradients.compute
 	t.objective = sync.OnceValues(t.opt.objective)
 	if err := t.checkBetween(); err != nil {
 		return nil, err
@@ -439,7 +453,7 @@ func (opt *Options) packing() string {
 func (t *trainer) run(ctx context.Context) error {
 	var baseFiles []peft.FileLoss
 	if t.eval != nil && t.state.BaseLoss == nil {
-		r, err := evaluate.LossOf(ctx, t.base, nil, t.eval, t.opt.BatchTokens, t.tape)
+		r, err := evaluate.SharedLoss(ctx, t.opt.comm, t.base, nil, t.eval, t.opt.BatchTokens, t.tape)
 		if err != nil {
 			return t.failed(err)
 		}
@@ -453,9 +467,9 @@ func (t *trainer) run(ctx context.Context) error {
 	}
 	t.batches = t.epochBatches(t.state.Epoch)
 	if bytes := layerCacheBytes(t.base, t.adapter, t.train, &t.opt); bytes > 0 {
-		t.local.cache = newLayerCache(t.base, t.train, t.opt.Out)
+		t.gradients.cache = newLayerCache(t.base, t.train, t.opt.Out)
 	}
-	defer t.local.close()
+	defer t.gradients.close()
 	t.opt.Observer.Begin(Start{
 		Step: t.state.Step, Steps: t.schedule.steps, LR: t.opt.LR, Parameters: t.adapter.Parameters(), Memory: *t.plan,
 		BaseLoss: t.state.BaseLoss, Chosen: t.chosen, Evaluated: t.state.Evaluated, Sampled: t.state.Sampled - 1,
@@ -480,12 +494,12 @@ func (t *trainer) run(ctx context.Context) error {
 // next does one step.
 func (t *trainer) next(ctx context.Context) error {
 	next := t.state
-	if err := t.fill(&next); err != nil {
-		return err
+	if err := t.fill(ctx, &next); err != nil {
+		return t.failed(err)
 	}
 	lr := t.schedule.at(t.state.Step)
 	t.tape.Measure(&t.times)
-	loss, norm, err := t.gradient(ctx, stepBatches{t.state.Step, t.group, t.examples, t.plain}, lr)
+	loss, norm, err := t.gradient(ctx, t.stepBatches(), lr)
 	if err != nil {
 		return t.failed(err)
 	}
@@ -503,7 +517,7 @@ func (t *trainer) next(ctx context.Context) error {
 
 // fill makes the batches of the next step, in parts, and moves the state over them. The last step of an epoch may have
 // fewer.
-func (t *trainer) fill(s *trainState) error {
+func (t *trainer) fill(ctx context.Context, s *trainState) error {
 	if s.Batch == len(t.batches) {
 		s.Epoch, s.Batch = s.Epoch+1, 0
 		t.batches = t.epochBatches(s.Epoch)
@@ -517,25 +531,48 @@ func (t *trainer) fill(s *trainState) error {
 	for len(t.packed) < len(t.examples) {
 		t.packed = append(t.packed, &batch.Batch{})
 	}
-	t.group = t.packed[:len(t.examples)]
-	for i, b := range t.group {
-		b.Reset()
-		if err := t.train.Batch(b, t.examples[i]); err != nil {
+	t.group, t.counts = t.group[:0], t.counts[:0]
+	for i := range t.examples {
+		b, counts, err := t.fillOne(i)
+		if err != nil {
 			return err
 		}
-		s.Tokens += int64(b.Tokens())
-		t.keepPlain(i, b)
-		t.bound.Expand(b)
+		t.group, t.counts = append(t.group, b), append(t.counts, counts)
 	}
-	if t.local.retained != nil {
-		return t.local.retained.fill(&t.opt, t.bound, s)
+	if err := t.countBatches(ctx); err != nil {
+		return err
+	}
+	s.Tokens += sumCounts(t.counts).tokens
+	if t.gradients.retained != nil {
+		return t.gradients.retained.fill(&t.opt, t.bound, s)
 	}
 	return nil
 }
 
+// fillOne makes batch number i of the step, if it is this rank's.
+func (t *trainer) fillOne(i int) (*batch.Batch, batchCounts, error) {
+	if !t.mine(i) {
+		return nil, batchCounts{}, nil
+	}
+	b := t.packed[i]
+	b.Reset()
+	if err := t.train.Batch(b, t.examples[i]); err != nil {
+		return nil, batchCounts{}, err
+	}
+	tokens := b.Tokens()
+	t.keepPlain(i, b)
+	t.bound.Expand(b)
+	return b, batchCounts{int64(tokens), int64(b.TargetCount()), int64(b.Sequences())}, nil
+}
+
+// stepBatches are those of the step that was filled.
+func (t *trainer) stepBatches() stepBatches {
+	return stepBatches{t.state.Step, t.group, t.examples, t.counts, true, t.plain}
+}
+
 // keepPlain keeps a copy of a batch without virtual tokens, where a teacher needs one.
 func (t *trainer) keepPlain(i int, b *batch.Batch) {
-	if t.local.teacher == nil && t.local.retained == nil {
+	if t.gradients.teacher == nil {
 		return
 	}
 	for len(t.copies) <= i {
@@ -572,7 +609,7 @@ func (t *trainer) step(ctx context.Context, s stepBatches, lr float64) (loss, no
 
 // gradient is the mean loss over all targets of the group and its gradient, clipped.
 func (t *trainer) gradient(ctx context.Context, s stepBatches, lr float64) (loss, norm float64, err error) {
-	if loss, err = t.gradients.compute(ctx, s); err != nil {
+	if loss, err = t.compute(ctx, s); err != nil {
 		return 0, 0, err
 	}
 	norm = math.Sqrt(kernels.SumSquares(t.bound.Grads))
@@ -745,7 +782,7 @@ func (t *trainer) write(r *Result) error {
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
 			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
 			Seed:      o.Seed,
-			Precision: t.local.precision.String(), Objective: objective,
+			Precision: t.gradients.precision.String(), Objective: objective,
 			Loss: s.Loss, BestStep: r.BestStep, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
 		},
 	}

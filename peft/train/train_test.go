@@ -223,7 +223,7 @@ func interrupt(t *testing.T, b *attach.Base, opt Options, stop, within, steps in
 
 // stuck computes gradients until it may go on, whatever its context says.
 type stuck struct {
-	gradients
+	gradients   *gradients
 	begun, goOn chan struct{}
 }
 
@@ -250,7 +250,7 @@ func TestInterruptedWithinALayer(t *testing.T) {
 	}
 	defer tr.hash()()
 	layer := &stuck{tr.gradients, make(chan struct{}), make(chan struct{})}
-	tr.gradients = layer
+	tr.compute = layer.compute
 	ctx, cancel := context.WithCancel(t.Context())
 	returned := make(chan error)
 	go func() {
@@ -313,7 +313,7 @@ func TestResumeOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.resume(CheckpointPath(opt.Out)); err != nil {
+	if err := tr.resume(t.Context(), CheckpointPath(opt.Out)); err != nil {
 		t.Fatal(err)
 	}
 	f := pefttest.OpenTensors(t, CheckpointPath(opt.Out))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/mapped"
 	"github.com/peftconv/peftconv/peft"
@@ -41,7 +42,7 @@ func Try(ctx context.Context, b *peft.Base, a *peft.Adapter, train *peft.Data, o
 
 // try is Try on what the arguments hold.
 func try(ctx context.Context, b *attach.Base, a *attach.Adapter, train *attach.Data, opt Options) (*Trial, error) {
-	opt.Out, opt.Resume = "", ""
+	opt.Out, opt.Resume, opt.comm = "", "", dist.Single{}
 	t, err := newTrainer(b, a, train, nil, opt)
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
@@ -56,9 +57,11 @@ func try(ctx context.Context, b *attach.Base, a *attach.Adapter, train *attach.D
 		Precision: t.chosen,
 	}
 	next := t.state
-	t.fill(&next)
+	if err := t.fill(ctx, &next); err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
 	r.StepTokens = int(next.Tokens)
-	step := stepBatches{0, t.group, t.examples, t.plain}
+	step := t.stepBatches()
 	took, loss, err := t.timed(ctx, step)
 	if err == nil && took < secondTry {
 		took, _, err = t.timed(ctx, step)
