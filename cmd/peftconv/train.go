@@ -18,6 +18,8 @@ import (
 	"github.com/peftconv/peftconv/internal/cli/input"
 	"github.com/peftconv/peftconv/internal/cli/methods"
 	"github.com/peftconv/peftconv/internal/cli/watching"
+	"github.com/peftconv/peftconv/internal/dist"
+	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/heal"
 	"github.com/peftconv/peftconv/peft/method"
@@ -43,7 +45,7 @@ memory: token ids are then kept in a file beside --out until the end.
 At the end it prints the loss on held-out data (--eval-data, --eval-split, or the valid files of a directory) without
 and with the adapter. Without such data both are measured on a sample of the training data, where they are too low.
 Ctrl-C saves a checkpoint and prints the command that resumes from it. The same seed gives the same bytes, whatever the
-number of threads.
+number of threads, and of processes: a build with MPI shares a run between machines (mpirun, srun; docs/cluster.md).
 
 With --teacher the adapter learns the probabilities of another model with the same vocabulary, over all of the
 vocabulary, beside the tokens of the data. With --retain it keeps those that the base has on another text, so that what
@@ -67,6 +69,7 @@ experts trains those that tokens of the data visit.`,
 	},
 	Topics: methods.Topics(),
 	Config: true,
+	Shared: true,
 	New:    func() cli.Command { return new(trainOptions) },
 }
 
@@ -85,6 +88,7 @@ type trainOptions struct {
 	adapterFlags []string
 	flagSet      *pflag.FlagSet
 	explained    sync.Once
+	ranks        dist.World
 }
 
 func (o *trainOptions) Flags(fs *pflag.FlagSet) {
@@ -237,10 +241,17 @@ func (o *trainOptions) checkFiles() error {
 }
 
 func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
-	if search := o.method.Chosen().Search; search != nil {
+	o.ranks = dist.Now()
+	first := o.ranks.Rank() == 0
+	switch search := o.method.Chosen().Search; {
+	case search != nil && o.ranks.Size() > 1:
+		return cli.Usagef("--method: a prompt is searched by one process, not by %d", o.ranks.Size())
+	case search != nil:
 		return discreteSearch{search}.run(ctx, s, o)
+	case o.dryRun && !first:
+		return nil
 	}
-	if !o.dryRun {
+	if !o.dryRun && first {
 		if err := o.checkFiles(); err != nil {
 			return err
 		}
@@ -259,7 +270,11 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	o.In, o.Err, o.Stop = s.In, s.Err, ctx.Err
-	set, evalSet, err := o.LoadTraining(base, o.train.Out, adapter)
+	beside := o.train.Out
+	if !first {
+		beside = "" // the file is on another machine, or another rank's
+	}
+	set, evalSet, err := o.LoadTraining(base, beside, adapter)
 	if err != nil {
 		return err
 	}
@@ -276,6 +291,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer closed()
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
+		o.sayParts(s, plan)
 		fmt.Fprintf(s.Err, "memory   %s\n", watching.MemoryText(plan))
 		if plan.TeacherTop > 0 {
 			fmt.Fprintf(s.Err, "teacher  its %s of each position are kept: %s\n",
@@ -300,6 +316,10 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 		}
 		cli.PrintTrial(s.Out, trial)
 		return nil
+	}
+	if !first {
+		_, err := train.Run(ctx, base, adapter, set, evalSet, opt)
+		return err
 	}
 	if opt.Beside, err = o.beside(s); err != nil {
 		return err
@@ -331,6 +351,9 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
 		cli.Plural(base.Layers(), "layer"),
 		base.Width(), cli.BytesText(sizeOf(base.Path())))
+	if o.ranks.Size() > 1 {
+		fmt.Fprintf(s.Err, "ranks    %s, %s each\n", cli.RanksText(o.ranks), cli.Plural(kernels.Threads(), "thread"))
+	}
 	fmt.Fprintf(s.Err, "adapter  %s, %s\n", a.Describe(), cli.Plural(a.Parameters(), "parameter"))
 	fmt.Fprintf(s.Err, "training at a learning rate of %.4g (%s), %s a batch, seed %d\n", o.train.LR, o.train.Schedule,
 		cli.Plural(o.train.BatchTokens, "token"), o.train.Seed)
@@ -349,6 +372,19 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	if o.train.Resume == "" && !o.dryRun {
 		fmt.Fprintf(s.Err, "measuring the base on %s first\n", cli.Plural(evalSet.Tokens(), "token"))
 	}
+}
+
+// sayParts says where ranks have nothing to do: a rank computes whole parts of a step.
+func (o *trainOptions) sayParts(s cli.Streams, plan *train.Memory) {
+	size := o.ranks.Size()
+	parts := o.train.Accumulate * (plan.BatchTokens / max(1, plan.MicroBatch))
+	if parts >= size {
+		return
+	}
+	fmt.Fprintf(s.Err, "note: a step has about %s, and each is computed by one rank, so %d of %d have nothing to do: "+
+		"--micro-batch-tokens %d or --accumulate %d gives all of them work; the result is then another, the same for any "+
+		"number of ranks\n", cli.Plural(parts, "part"), size-parts, size,
+		max(64, o.train.Accumulate*plan.BatchTokens/size), size)
 }
 
 // options are those of the library.

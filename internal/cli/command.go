@@ -41,6 +41,7 @@ type Verb struct {
 	Topics   []Topic  // parts of the flags that help shows alone
 	Config   bool     // its flags can stand in a file, --config
 	Lean     bool     // its memory follows the size of a header or an adapter: garbage is collected early
+	Shared   bool     // several ranks of an MPI launcher run it together (internal/dist)
 	New      func() Command
 }
 
@@ -66,11 +67,23 @@ func (v *Verb) Execute(ctx context.Context, args []string, s Streams) (err error
 		}
 		return err
 	}
+	w, err := v.join()
+	if err == nil {
+		err = useThreads(p.fs, w)
+	}
+	if err != nil {
+		return err
+	}
 	s = p.streams(s)
+	return amongRanks(w, s, func(s Streams) error { return v.run(ctx, c, p, s) })
+}
+
+// run runs the verb with its flags.
+func (v *Verb) run(ctx context.Context, c Command, p *commandLine, s Streams) error {
 	for _, note := range p.notes {
 		fmt.Fprintf(s.Err, "note: %s\n", note)
 	}
-	args, err = v.resolveModels(p.fs)
+	args, err := v.resolveModels(p.fs)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/dist"
 )
 
 // patience is how long a verb may take to end by itself after an interruption.
@@ -46,6 +47,7 @@ func (p *Program) Main() int {
 	}()
 	status := p.Run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ending: e})
 	e.mu.Lock() // unless the process is being ended
+	dist.Now().Leave(status)
 	return status
 }
 

@@ -152,7 +152,9 @@ func (t *trainer) facts() ([]dist.Fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := json.Marshal(t.adapter.Config)
+	adapter := t.adapter.Config
+	adapter.BaseModel = "" // its path may differ
+	config, err := json.Marshal(adapter)
 	if err != nil {
 		return nil, err
 	}
@@ -162,19 +164,19 @@ func (t *trainer) facts() ([]dist.Fact, error) {
 			return nil, err
 		}
 	}
-	o := &t.opt
 	all := []dist.Fact{
 		{Name: "the version", Value: attach.Version},
 		{Name: "the tier of kernels", Value: runtime.GOARCH + " " + kernels.Tier()},
+	}
+	for _, f := range c.settings(&checkpoint{}) {
+		all = append(all, dist.Fact{Name: "the " + f.name, Value: fmt.Sprint(f.then)})
+	}
+	return append(all, []dist.Fact{
 		{Name: "the adapter", Value: string(config)},
 		{Name: "the start of the adapter (SHA-256)", Value: valuesHash(t.adapter)},
 		{Name: "the evaluation data (SHA-256)", Value: evaluated},
 		{Name: "the number of steps", Value: fmt.Sprint(t.schedule.steps)},
 		{Name: "the step to resume from", Value: fmt.Sprint(c.State.Step)},
-		{Name: "the steps between evaluations", Value: fmt.Sprint(o.EvalEvery)},
-	}
-	for _, f := range c.settings(&checkpoint{}) {
-		all = append(all, dist.Fact{Name: "the " + f.name, Value: fmt.Sprint(f.then)})
-	}
-	return all, nil
+		{Name: "the steps between evaluations", Value: fmt.Sprint(t.opt.EvalEvery)},
+	}...), nil
 }

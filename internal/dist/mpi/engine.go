@@ -3,8 +3,6 @@
 package mpi
 
 /*
-#cgo !mpich pkg-config: ompi-c
-#cgo mpich pkg-config: mpich
 #include "engine.h"
 */
 import "C"
@@ -15,6 +13,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,6 +85,9 @@ func (c comm) Size() int { return c.size }
 
 // join starts MPI.
 func join() (*engine, error) {
+	if os.Getenv("GOTRACEBACK") == "" {
+		debug.SetTraceback("none") // where a transport of the library aborts the process because another one has died
+	}
 	e := &engine{
 		commands: make(chan func(), 64), wake: (*C.int)(C.calloc(1, C.sizeof_int)),
 		interrupted: make(chan struct{}), saved: make(chan struct{}),
