@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/cli"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/live"
 	"github.com/peftconv/peftconv/internal/runlog"
 	"github.com/peftconv/peftconv/internal/tensorboard"
@@ -191,13 +192,22 @@ func (f *Flags) Start(s cli.Streams, r *Run) (*Watch, error) {
 	return w, nil
 }
 
+// machine is what the log says of the processor, and of the ranks of a run that several share.
+func machine() string {
+	text := fmt.Sprintf("%s/%s, %s, %s", runtime.GOOS, runtime.GOARCH, kernels.Tier(),
+		cli.Plural(kernels.Threads(), "thread"))
+	if w := dist.Now(); w.Size() > 1 {
+		text += ", " + cli.Plural(w.Size(), "rank")
+	}
+	return text
+}
+
 // about is what the log says of the run.
 func (r *Run) about(prompts []string) runlog.About {
 	o := r.Options
 	return runlog.About{
 		Version: r.Version, Command: os.Args[1:], Base: r.Base.Path(), BaseBytes: cli.FileSize(r.Base.Path()),
-		Machine: fmt.Sprintf("%s/%s, %s, %s", runtime.GOOS, runtime.GOARCH, kernels.Tier(),
-			cli.Plural(runtime.GOMAXPROCS(0), "thread")),
+		Machine:      machine(),
 		Architecture: r.Base.Architecture(), Adapter: r.Adapter.Describe(), Out: o.Out,
 		Data: dataOf(r.Data, r.Files, false), Evaluation: dataOf(r.Held, r.HeldFiles, r.HeldIsSample),
 		Schedule: o.Schedule, BatchTokens: o.BatchTokens, Seed: o.Seed, SaveEvery: o.SaveEvery,

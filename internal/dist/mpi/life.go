@@ -26,7 +26,7 @@ const (
 	// beat is the time from one sign of life to the next.
 	beat = time.Second
 	// patience is how long a rank may give none: PEFTCONV_HEARTBEAT in seconds, or this.
-	patience = 20 * time.Second
+	patience = 15 * time.Second
 	// gap is how long this process may have stood still itself before it expects too much of others.
 	gap = 5 * time.Second
 )
