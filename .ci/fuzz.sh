@@ -8,7 +8,7 @@ small_parsers="internal/tokenizer/FuzzFromGGUF internal/arch/FuzzReadGGUF intern
 internal/records/FuzzParquet internal/records/FuzzParseObject internal/records/FuzzCompressed internal/dataset/FuzzReadCache
 internal/names/FuzzOllama internal/modelcard/FuzzFrontMatter gguf/verify/FuzzParseSums peft/search/FuzzParsePrompt
 internal/chat/FuzzReadJSON internal/names/FuzzLMStudio internal/atomicfile/FuzzReadJournal peft/train/FuzzReadCheckpoint
-peft/export/FuzzStateInto internal/logprobs/FuzzOpen"
+peft/export/FuzzStateInto internal/logprobs/FuzzOpen internal/requant/FuzzUnpack"
 
 # all_targets prints the fuzz targets of the module, each as FOLDER/NAME.
 all_targets() {

@@ -63,7 +63,8 @@ func LoadOver(path string, b *Base) (_ *Adapter, err error) {
 }
 
 // Continue is LoadOver for an adapter that is to be trained further over the base, whatever it was trained over before:
-// it is then one of this base, and of no training. Errors are also those of CheckFit.
+// it is then one of this base, and of no training. Where a quantization-aware adapter is stored as blocks, new pairs
+// change these. Errors are also those of CheckFit.
 func Continue(path string, b *Base) (_ *Adapter, err error) {
 	defer mapped.Guard(&err)()
 	a, err := LoadOver(path, b)
@@ -71,6 +72,9 @@ func Continue(path string, b *Base) (_ *Adapter, err error) {
 		return nil, err
 	}
 	if err := a.CheckFit(b); err != nil {
+		return nil, err
+	}
+	if a.adapter, err = methods.Renew(a.adapter, b.base); err != nil {
 		return nil, err
 	}
 	return a, a.adapter.MoveTo(b.base)

@@ -20,6 +20,7 @@ var hints = []struct {
 	{peft.ErrNeedsBase, "--base"},
 	{peft.ErrNoMaster, "--latent"},
 	{attach.ErrNoCodes, "--method lora --qat auto"},
+	{attach.ErrOnlyBlocks, "train with --qat-store pairs"},
 	{export.ErrOnlyState, "--to state"},
 	{export.ErrNoFirst, "--first-token"},
 	{algebra.ErrOtherBase, "--any-base combines them all the same"},

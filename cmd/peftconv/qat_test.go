@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +63,59 @@ func TestQAT(t *testing.T) {
 	}
 }
 
+// TestQATStore: the file of an adapter that is trained quantization-aware has blocks unless pairs are asked for, gives
+// the same merged file, says what it has, and is trained further.
+func TestQATStore(t *testing.T) {
+	m := tiny
+	m.typ = gguf.Q4_0
+	base, text := tinyBase(t, m), tinyText(t)
+	var merged [][]byte
+	for _, c := range []struct{ form, stored, inspected string }{
+		{"pairs", "stored as pairs of 14 weights", "blocks of 0 weights (0 B), pairs of 14 weights"},
+		{"blocks", "stored as blocks of 14 weights", "pairs of 0 weights (0 B)"},
+		{"", "stored as blocks of 14 weights", "pairs of 0 weights (0 B)"},
+	} {
+		flags := []string{"--qat", "auto", "--rank", "32"}
+		if c.form != "" {
+			flags = append(flags, "--qat-store", c.form)
+		}
+		adapter, stdout, _ := trainWith(t, base, text, flags...)
+		if !strings.Contains(stdout, c.stored) {
+			t.Errorf("%q: train prints %s", c.form, stdout)
+		}
+		if stdout, _ = want(t, cli.ExitOK, "inspect", adapter); !strings.Contains(stdout, c.inspected) ||
+			!strings.Contains(stdout, "safetensors adapter") {
+			t.Errorf("%q: inspect prints %s", c.form, stdout)
+		}
+		want(t, cli.ExitOK, "verify", adapter)
+		want(t, cli.ExitOK, "eval", "--lora", adapter, "--data", text, "--ctx", "16")
+		out := filepath.Join(t.TempDir(), "merged.gguf")
+		want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--verify")
+		f, err := gguf.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		merged = append(merged, slices.Clone(f.Tensor("blk.0.ffn_up.weight").Bytes()))
+		f.Close()
+		if c.form == "blocks" {
+			_, stderr := want(t, cli.ExitError, "eval", "--lora", adapter+":0.5", "--data", text, "--ctx", "16")
+			if !strings.Contains(stderr, "cannot be scaled by 0.5, as only that of pairs can (train with --qat-store pairs)") {
+				t.Errorf("scaled: %s", stderr)
+			}
+			more := filepath.Join(t.TempDir(), "more.safetensors")
+			stdout, _ := want(t, cli.ExitOK, "train", "--base", base, "--data", text, "--resume-from", adapter, "--steps", "2",
+				"--seq-len", "16", "--qat-store", "pairs", "--out", more)
+			if !strings.Contains(stdout, "stored as pairs of 14 weights") {
+				t.Errorf("trained further: %s", stdout)
+			}
+			want(t, cli.ExitOK, "merge", "--lora", more, "--out", out, "--verify", "--force")
+		}
+	}
+	if !slices.EqualFunc(merged[:2], merged[1:], bytes.Equal) {
+		t.Error("the merged files differ")
+	}
+}
+
 // TestQATMethods trains with every method that has --qat and wants the merged file to be the trained model.
 func TestQATMethods(t *testing.T) {
 	m := tiny
@@ -91,7 +146,7 @@ func TestLatent(t *testing.T) {
 	m := tiny
 	m.typ = gguf.Q4_0
 	base, original, text := tinyBase(t, m), tinyBase(t, tiny), tinyText(t)
-	for _, flags := range []string{"--qat scale+code", "--qat auto --method loha"} {
+	for _, flags := range []string{"--qat scale+code --qat-store pairs", "--qat auto --method loha"} {
 		adapter, _, _ := trainWith(t, base, text, append(strings.Fields(flags), "--latent", original)...)
 		merge := []string{"merge", "--lora", adapter, "--out", filepath.Join(t.TempDir(), "merged.gguf"), "--verify"}
 		stdout, _ := want(t, cli.ExitOK, merge...)
@@ -127,6 +182,9 @@ func TestQATFlagsRefused(t *testing.T) {
 		{[]string{"--qat", "scales"}, `--qat: channel "scales" is not known`},
 		{[]string{"--qat", "code", "--qat-dither", "some"}, `--qat-dither: "some" is not known`},
 		{[]string{"--qat-dither", "none"}, "--qat-dither: needs --qat"},
+		{[]string{"--qat-store", "pairs"}, "--qat-store: needs --qat"},
+		{[]string{"--qat-store", "some", "--qat", "auto"},
+			`--qat-store: "some" is not known, expected smallest, pairs, blocks`},
 		{[]string{"--qat", "auto", "--dropout", "0.1"}, "--dropout: cannot be combined with --qat"},
 		{[]string{"--latent", "x"}, "--latent: needs --qat"},
 		{[]string{"--latent", "x", "--qat", "scale"},

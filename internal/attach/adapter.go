@@ -107,6 +107,22 @@ func (a *Adapter) Allocate(shapes map[string][]int) {
 	a.Tensors = Views(a.Tensors, a.Flat)
 }
 
+// Reshaped is the adapter in another configuration and with tensors of the given names and shapes: those that it has
+// keep their values, others are zero.
+func (a *Adapter) Reshaped(c Config, shapes map[string][]int) (*Adapter, error) {
+	out := &Adapter{Config: c, Origin: a.Origin, InFile: a.InFile, Stored: a.Stored}
+	out.Allocate(shapes)
+	for i := range out.Tensors {
+		p := &out.Tensors[i]
+		if at := slices.IndexFunc(a.Tensors, func(q Param) bool { return q.Name == p.Name }); at >= 0 {
+			copy(p.Data, a.Tensors[at].Data)
+		}
+	}
+	var err error
+	out.Method, err = NewMethod(&out.Config, out.Tensors)
+	return out, err
+}
+
 // Views are the same tensors over another flat memory.
 func Views(params []Param, flat []float32) []Param {
 	out := slices.Clone(params)

@@ -18,6 +18,7 @@ import (
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/safetensors"
 )
 
@@ -145,12 +146,19 @@ func Items(params []Param, prefix string) []safetensors.Item {
 func (a *Adapter) items() []safetensors.Item {
 	params := a.FileParams()
 	items := Items(params, "")
-	if a.Stored == gguf.F32 {
-		return items
+	if a.Stored != gguf.F32 {
+		for i, p := range params {
+			items[i].DType = model.Dtypes[a.Stored]
+			items[i].Data = floats.Encode(a.Stored, p.Data, len(p.Data))
+		}
 	}
-	for i, p := range params {
-		items[i].DType = model.Dtypes[a.Stored]
-		items[i].Data = floats.Encode(a.Stored, p.Data, len(p.Data))
+	return append(items, a.BlockItems()...)
+}
+
+// BlockItems are the tensors of Config.Blocks.
+func (a *Adapter) BlockItems() (items []safetensors.Item) {
+	for _, module := range slices.Sorted(maps.Keys(a.Config.Blocks)) {
+		items = append(items, a.Config.Blocks[module].Item(ParamPrefix, module))
 	}
 	return items
 }
@@ -365,6 +373,13 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 		if isMoment(t.Name) || a.copies.add(f, t.Name) {
 			continue
 		}
+		stored, err := a.addBlocks(t)
+		if err != nil {
+			return nil, err
+		}
+		if stored {
+			continue
+		}
 		name, err := a.Config.tensorName(t.Name)
 		if err != nil {
 			return nil, err
@@ -387,6 +402,18 @@ func ReadAdapter(f *safetensors.File, config []byte) (*Adapter, error) {
 	var err error
 	a.Method, err = NewMethod(&a.Config, a.Tensors)
 	return a, err
+}
+
+// addBlocks takes a tensor that holds blocks, and reports whether it does.
+func (a *Adapter) addBlocks(t *safetensors.Tensor) (bool, error) {
+	p, module, ok, err := requant.ReadPacked(t, ParamPrefix)
+	if ok && err == nil {
+		if a.Config.Blocks == nil {
+			a.Config.Blocks = map[string]requant.Packed{}
+		}
+		a.Config.Blocks[module] = p
+	}
+	return ok, err
 }
 
 // typeOf is Adapter.InFile of a file.
@@ -488,6 +515,10 @@ func HashAdapter(a *Adapter) (string, error) {
 	for _, p := range a.Tensors {
 		fmt.Fprintf(h, "\n%s %v\n", p.Name, p.Shape)
 		h.Write(floats.LittleEndian(p.Data))
+	}
+	for _, item := range a.BlockItems() {
+		fmt.Fprintf(h, "\n%s %v\n", item.Name, item.Shape)
+		h.Write(item.Data)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

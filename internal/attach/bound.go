@@ -43,6 +43,9 @@ func (a *Adapter) Attach(b *Base, strength float64, training bool) (*Bound, erro
 		return nil, errkind.Errorf(errors.ErrUnsupported, "adapter: it acts from its invocation tokens on (aLoRA), "+
 			"computing which is not supported: convert it to a GGUF file for llama.cpp's server")
 	}
+	if training && len(a.Tensors) == 0 {
+		return nil, errkind.Errorf(ErrOnlyBlocks, "adapter: it has blocks that were trained, and nothing to train")
+	}
 	if err := a.findMaster(b); err != nil {
 		return nil, err
 	}

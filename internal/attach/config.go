@@ -13,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/errkind"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/peft/method"
 )
 
@@ -65,6 +66,10 @@ type Config struct {
 
 	// Quantized says that the adapter is quantization-aware; nil where it is not. Kept like Template.
 	Quantized *Quantized
+
+	// Blocks are requantized blocks by module. Where they have tensors beside them these change the blocks further; else
+	// they are all that the adapter has of the weight. They are tensors of their own in a file.
+	Blocks map[string]requant.Packed
 
 	Settings Settings // what the method is configured by, where it is not LoRA; the fields from Rank on are LoRA's
 }

@@ -19,6 +19,9 @@ var (
 	ErrNoCodes   = errors.New("the type of a tensor has no codes to train")
 	ErrNoInit    = errors.New("the model that a LoRA is initialized from cannot be read")
 	ErrNoMaster  = errors.New("the original weights of a base are missing")
+
+	// ErrOnlyBlocks is why an adapter that has blocks in place of pairs cannot be scaled.
+	ErrOnlyBlocks = errors.New("the adapter has blocks in place of pairs")
 )
 
 // FindBase looks for the base that an adapter was trained over: at the path in its origin, else under the name of that

@@ -82,7 +82,7 @@ func (b *Base) withCodes(all []*requant.Blocks) (linears []*model.Linear, blocks
 	byMatrix := map[*quant.Matrix]*requant.Blocks{}
 	for _, m := range all {
 		if m.Codes != requant.KeepCodes {
-			byMatrix[m.Base] = m
+			byMatrix[m.Matrix] = m
 		}
 	}
 	for _, l := range b.Model.Linears() {

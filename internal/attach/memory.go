@@ -20,6 +20,9 @@ func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 			continue
 		}
 		bytes += int64(len(l.W.Data))
+		if a.Config.Blocks[l.Module] != nil {
+			bytes += int64(len(l.W.Data)) // the blocks that training starts from
+		}
 		largest, widest = max(largest, l.W.Rows*l.W.Groups()), max(widest, l.W.Rows)
 	}
 	if own {
@@ -28,8 +31,11 @@ func RequantizedBytes(b *Base, a *Adapter, tokens int) (bytes int64) {
 	return bytes + 4*int64(tokens)*int64(widest)
 }
 
-// touches reports whether a linear map has a tensor in the adapter.
+// touches reports whether the adapter changes a linear map.
 func (a *Adapter) touches(l *model.Linear) bool {
+	if a.Config.Blocks[l.Module] != nil {
+		return true
+	}
 	return slices.ContainsFunc(a.Tensors, func(p Param) bool {
 		return slices.ContainsFunc(l.Names(), func(name string) bool {
 			return strings.HasPrefix(p.Name, ParamPrefix+name+".")

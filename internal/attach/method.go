@@ -16,6 +16,7 @@ type Family struct {
 	Name     string // "prefix-tuning", as options of package method and --method name it
 	PeftType string // peft_type in adapter_config.json
 	Own      bool   // PEFT has no such method
+	Blocks   bool   // its adapters may have Config.Blocks
 	// Settings makes Config.Settings with PEFT's defaults, for JSON to be read into; nil for LoRA, whose settings are
 	// fields of Config.
 	Settings func() Settings
@@ -94,6 +95,10 @@ func NewMethod(c *Config, params []Param) (Method, error) {
 	f, err := familyOf(c.Method)
 	if err != nil {
 		return nil, fmt.Errorf("adapter: %w", err)
+	}
+	if len(c.Blocks) > 0 && !f.Blocks {
+		return nil, fmt.Errorf("adapter: it has blocks of %d weights, which an adapter of peft_type %q cannot have",
+			len(c.Blocks), c.Method)
 	}
 	return f.Method(c, params)
 }

@@ -3,7 +3,9 @@ package methods
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -11,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/requant"
 	"github.com/peftconv/peftconv/peft/method"
 	"github.com/peftconv/peftconv/quant"
 )
@@ -105,9 +108,17 @@ func withCodes(b *attach.Base, shapes map[string][]int) (linears []*model.Linear
 	return linears
 }
 
+// channelsFor are the channels of the settings that a type has.
+func (s *QATSettings) channelsFor(t gguf.Type) []string {
+	channels, _ := attach.ParseChannels(s.Channels)
+	if channels == nil {
+		channels = autoChannels(t)
+	}
+	return slices.DeleteFunc(channels, func(c string) bool { return !attach.ChannelFits(c, t) })
+}
+
 // qatShapes are the tensors of an adapter over the chosen modules.
 func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]int, error) {
-	wanted, _ := attach.ParseChannels(s.Channels)
 	shapes := map[string][]int{}
 	in := map[string]bool{}
 	for _, module := range chosen {
@@ -117,16 +128,8 @@ func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]in
 		if !in[l.Module] {
 			continue
 		}
-		channels := wanted
-		if channels == nil {
-			channels = autoChannels(l.W.Type)
-		}
-		fits := false
+		channels := s.channelsFor(l.W.Type)
 		for _, c := range channels {
-			if !attach.ChannelFits(c, l.W.Type) {
-				continue
-			}
-			fits = true
 			if c == method.ChannelRow {
 				shapes[QATName(l.Module, c, "")] = []int{l.W.Rows, 1}
 				continue
@@ -138,7 +141,7 @@ func qatShapes(b *attach.Base, s *QATSettings, chosen []string) (map[string][]in
 			shapes[QATName(l.Module, c, "A")] = []int{s.Rank, in}
 			shapes[QATName(l.Module, c, "B")] = []int{l.W.Rows, s.Rank}
 		}
-		if !fits {
+		if len(channels) == 0 {
 			return nil, fmt.Errorf("tensor %s is %v, which has nothing that the channel %s changes: choose another channel (%s)",
 				l.Place(), l.W.Type, s.Channels, strings.Join(attach.ChannelsOf(l.W.Type), ", "))
 		}
@@ -196,7 +199,7 @@ func init() {
 // qatFamily is quantization-aware training of plain pairs.
 func qatFamily() *attach.Family {
 	return &attach.Family{
-		Name: "qat", PeftType: MethodQAT, Own: true,
+		Name: "qat", PeftType: MethodQAT, Own: true, Blocks: true,
 		Settings: func() attach.Settings {
 			return &QATSettings{Rank: 8, Alpha: 16, Channels: method.ChannelAuto, Dither: method.DitherUniform}
 		},
@@ -210,14 +213,16 @@ func qatFamily() *attach.Family {
 type qat struct {
 	settings *QATSettings
 	modules  []*qatModule
+	master   string // identity of the master weights that codes are rounded from
 }
 
 // qatModule is the tensors on one linear map, by their places in the adapter's tensors; -1 is none.
 type qatModule struct {
-	name string
-	low  map[string][2]int // A (rank, in or groups), B (out, rank) of a channel
-	row  int               // (out, 1)
-	out  int
+	name   string
+	stored requant.Packed    // blocks that the tensors change further; without tensors, those of the adapter
+	low    map[string][2]int // A (rank, in or groups), B (out, rank) of a channel
+	row    int               // (out, 1)
+	out    int
 }
 
 // newQAT sorts the tensors by modules and checks that they fit each other.
@@ -245,11 +250,24 @@ func newQAT(c *attach.Config, params []attach.Param) (*qat, error) {
 			return nil, err
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Blocks)) {
+		if byName[name] == nil {
+			byName[name] = &qatModule{name: name, row: -1, out: -1}
+			m.modules = append(m.modules, byName[name])
+		}
+		byName[name].stored = c.Blocks[name]
+	}
 	if len(m.modules) == 0 {
 		return nil, fmt.Errorf("adapter: no tensor in it")
 	}
+	if slices.ContainsFunc(m.modules, func(mod *qatModule) bool { return !mod.fixed() }) {
+		m.master = s.Master
+	}
 	return m, nil
 }
+
+// fixed reports whether there are no tensors, but only blocks.
+func (mod *qatModule) fixed() bool { return mod.out < 0 }
 
 // ChannelRates multiply the learning rate, by channel: with them the rate that suits a LoRA suits each. They are
 // measured (docs/quantization-aware.md).
@@ -285,12 +303,25 @@ func (mod *qatModule) take(params []attach.Param, i int, channel, which string) 
 }
 
 func (m *qat) Traits() attach.Traits {
-	return attach.Traits{SumsGroups: true, Master: m.settings.Master}
+	return attach.Traits{SumsGroups: true, Master: m.master}
 }
 
 func (m *qat) Describe() string {
-	return fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels,
+	text := fmt.Sprintf("quantization-aware adapter of rank %d (%s) on %d weights", m.settings.Rank, m.settings.Channels,
 		len(m.modules))
+	blocks := 0
+	for _, mod := range m.modules {
+		if mod.fixed() {
+			blocks++
+		}
+	}
+	switch blocks {
+	case 0:
+		return text
+	case len(m.modules):
+		return text + ", stored as blocks"
+	}
+	return fmt.Sprintf("%s, %d of them stored as blocks", text, blocks)
 }
 
 // linears finds the linear map of every module in a base and checks that the shapes fit.
@@ -317,7 +348,7 @@ func (m *qat) linears(b *attach.Base, params []attach.Param) ([]*model.Linear, e
 
 // fits compares the shapes with those of the weight, and the channels with what its type has.
 func (mod *qatModule) fits(l *model.Linear, params []attach.Param) error {
-	if mod.out != l.W.Rows {
+	if !mod.fixed() && mod.out != l.W.Rows {
 		return fmt.Errorf("%s is made for %d rows, the weight has %d", mod.name, mod.out, l.W.Rows)
 	}
 	for channel, at := range mod.low {

@@ -1,8 +1,14 @@
 package methods
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/errkind"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/model"
@@ -20,13 +26,14 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 	at := &qatAttachment{sites: make(map[*model.Linear]*QATSite, len(linears))}
 	for i, l := range linears {
 		mod := m.modules[i]
-		var rounding requant.Rounding
-		if _, ok := mod.low[method.ChannelCode]; ok {
-			rounding = attach.RoundingOf(m.settings.Dither, m.settings.Seed, mod.name)
-		}
 		s := &QATSite{
-			Blocks: requant.NewBlocks(l, rounding), factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength),
-			rowFactor: float32(strength), trained: grads != nil,
+			Blocks: requant.NewBlocks(l, m.rounding(mod, l)), rowFactor: float32(strength), trained: grads != nil,
+			factor: float32(m.settings.Alpha / float64(m.settings.Rank) * strength), fixed: mod.fixed(),
+		}
+		if mod.stored != nil {
+			if err := s.start(mod, strength); err != nil {
+				return nil, err
+			}
 		}
 		pair := func(channel string) (p QATPair) {
 			if at, ok := mod.low[channel]; ok {
@@ -41,10 +48,51 @@ func (m *qat) Bind(b *attach.Base, values, grads []attach.Param, strength float6
 		at.sites[l] = s
 		at.order, at.blocks = append(at.order, s), append(at.blocks, &s.Blocks)
 	}
-	if m.settings.Master != "" {
-		return at, b.AttachMaster(m.settings.Master, at.blocks)
+	if m.master != "" {
+		return at, b.AttachMaster(m.master, at.blocks)
 	}
 	return at, nil
+}
+
+// rounding is that of the codes of a module's weight.
+func (m *qat) rounding(mod *qatModule, l *model.Linear) requant.Rounding {
+	_, codes := mod.low[method.ChannelCode]
+	if mod.fixed() { // its master weights had a part in the identity of all
+		codes = slices.Contains(m.settings.channelsFor(l.W.Type), method.ChannelCode)
+	}
+	if !codes {
+		return requant.Rounding{}
+	}
+	seed := m.settings.Seed
+	if mod.stored != nil { // other thresholds than those that the blocks were rounded with
+		seed ^= mod.stored.Seed()
+	}
+	return attach.RoundingOf(m.settings.Dither, seed, mod.name)
+}
+
+// start unpacks the blocks that an adapter has of a weight. Where it has tensors too, these change them.
+func (s *QATSite) start(mod *qatModule, strength float64) error {
+	switch {
+	case strength != 1:
+		return errkind.Errorf(attach.ErrOnlyBlocks, "adapter: it has the blocks of %s that were trained, whose effect "+
+			"cannot be scaled by %g, as only that of pairs can", mod.name, strength)
+	case s.fixed && s.trained:
+		return errkind.Errorf(attach.ErrOnlyBlocks, "adapter: it has the blocks of %s that were trained, and no pairs to "+
+			"train", mod.name)
+	}
+	if err := mod.stored.Unpack(s.Requantized.Data, s.Matrix); err != nil {
+		err = fmt.Errorf("adapter: blocks of %s: %w", mod.name, err)
+		if errors.Is(err, requant.ErrOtherBlocks) {
+			err = errkind.Errorf(attach.ErrWrongBase, "%w: an adapter of another base?", err)
+		}
+		return err
+	}
+	if !s.fixed {
+		start := s.Requantized
+		start.Data = bytes.Clone(start.Data)
+		s.Base = &start
+	}
+	return nil
 }
 
 // QATPair is the pair of matrices of one channel; a is nil where there is none.
@@ -72,6 +120,7 @@ type QATSite struct {
 	factors             *autograd.Tensor // of the rows, (out, 1), or nil
 	factor, rowFactor   float32
 	trained             bool
+	fixed               bool // the requantized blocks are given, and there are no tensors
 }
 
 // Weights is the matrix with its requantized blocks.
@@ -90,7 +139,9 @@ func (at *qatAttachment) Effect() attach.Effect {
 // stepped requantizes with the present values.
 func (at *qatAttachment) stepped(int, int) {
 	for _, s := range at.order {
-		s.requantize()
+		if !s.fixed {
+			s.requantize()
+		}
 	}
 }
 

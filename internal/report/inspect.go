@@ -29,6 +29,7 @@ type Inspection struct {
 	Parameters   int64          `json:"parameters"`
 	Types        []typeTotal    `json:"types"`
 	Adapter      *adapterShape  `json:"adapter,omitempty"`
+	Quantized    *storedForms   `json:"qat,omitempty"`
 	Metadata     orderedEntries `json:"metadata"`
 	Tensors      []tensorLine   `json:"tensors"`
 }
@@ -56,6 +57,14 @@ type tensorLine struct {
 type adapterShape struct {
 	Modules int     `json:"modules"`
 	Ranks   []int64 `json:"ranks"` // each rank that occurs, ascending
+}
+
+// storedForms sums up what a quantization-aware adapter of plain pairs has of its weights.
+type storedForms struct {
+	Blocks     int   `json:"blocks"` // weights of which it has blocks
+	BlockBytes int64 `json:"block_bytes"`
+	Pairs      int   `json:"pairs"` // weights of which it has the matrices that were trained
+	PairBytes  int64 `json:"pair_bytes"`
 }
 
 // entry is one piece of metadata.
@@ -132,14 +141,20 @@ func readHead(path string, n int) ([]byte, error) {
 func (in *Inspection) add(t tensorLine) {
 	in.Tensors = append(in.Tensors, t)
 	in.Parameters += t.elements
-	i := slices.IndexFunc(in.Types, func(k typeTotal) bool { return k.Type == t.Type })
+	k := in.total(t.Type)
+	k.Tensors++
+	k.Parameters += t.elements
+	k.Bytes += t.Bytes
+}
+
+// total is the entry of a type.
+func (in *Inspection) total(name string) *typeTotal {
+	i := slices.IndexFunc(in.Types, func(k typeTotal) bool { return k.Type == name })
 	if i < 0 {
 		i = len(in.Types)
-		in.Types = append(in.Types, typeTotal{Type: t.Type})
+		in.Types = append(in.Types, typeTotal{Type: name})
 	}
-	in.Types[i].Tensors++
-	in.Types[i].Parameters += t.elements
-	in.Types[i].Bytes += t.Bytes
+	return &in.Types[i]
 }
 
 // finish derives what depends on all tensors.

@@ -72,6 +72,7 @@ func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
 		in.add(tensorLine{t.Name, string(t.DType), t.Shape, uint64(in.Size), int64(len(t.Bytes())), t.Elements()})
 		in.Size += int64(len(t.Bytes()))
 	}
+	in.findForms()
 	in.finish(func(t tensorLine) (int64, bool) {
 		return first(t.Shape), strings.HasSuffix(t.Name, ".lora_A.weight")
 	})
@@ -79,6 +80,30 @@ func inspectSafetensors(path string) (*Inspection, io.Closer, error) {
 		in.Size = cli.FileSize(path)
 	}
 	return in, f, nil
+}
+
+// findForms finds the tensors of a quantization-aware adapter of plain pairs. Bytes of blocks are no parameters.
+func (in *Inspection) findForms() {
+	forms, pairs := &storedForms{}, map[string]bool{}
+	for i := range in.Tensors {
+		t := &in.Tensors[i]
+		module, part, ok := strings.Cut(t.Name, ".qat_")
+		switch {
+		case !ok || strings.HasPrefix(module, "optimizer."):
+		case part == "blocks.weight":
+			forms.Blocks, forms.BlockBytes = forms.Blocks+1, forms.BlockBytes+t.Bytes
+			in.Parameters -= t.elements
+			in.total(t.Type).Parameters -= t.elements
+			t.elements = 0
+		default:
+			pairs[module] = true
+			forms.PairBytes += t.Bytes
+		}
+	}
+	forms.Pairs = len(pairs)
+	if forms.Blocks+forms.Pairs > 0 {
+		in.Quantized, in.Kind = forms, "adapter"
+	}
 }
 
 // first is the first dimension of a shape: GGUF's fastest, the slowest of safetensors.

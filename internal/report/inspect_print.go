@@ -19,6 +19,10 @@ func (in *Inspection) Print(w io.Writer, tensors bool) {
 		fmt.Fprintf(w, "low-rank pairs for %s, rank %s\n", cli.Plural(in.Adapter.Modules, "module"),
 			joinInts(in.Adapter.Ranks))
 	}
+	if q := in.Quantized; q != nil {
+		fmt.Fprintf(w, "trained quantization-aware: blocks of %s (%s), pairs of %s (%s)\n", cli.Plural(q.Blocks, "weight"),
+			cli.BytesText(q.BlockBytes), cli.Plural(q.Pairs, "weight"), cli.BytesText(q.PairBytes))
+	}
 	in.printMetadata(w)
 	in.printTypes(w)
 	if tensors {

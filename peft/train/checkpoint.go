@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -157,6 +158,7 @@ func (t *trainer) save(path string) (err error) {
 		all = append(all, attach.Items(t.inHFOrder(t.best.values), attach.BestValues)...)
 		all = append(all, attach.Items(t.bestState(), attach.BestState)...)
 	}
+	all = append(all, t.adapter.BlockItems()...)
 	err = atomicfile.Write(path, func(w io.Writer) error { return safetensors.Write(w, meta, all) })
 	if err == nil {
 		t.opt.Observer.Checkpoint(path, t.state.Step)
@@ -326,13 +328,19 @@ func checkMoments(f *safetensors.File, a *attach.Adapter) error {
 // restore fills parameters and moments from a checkpoint.
 func (t *trainer) restore(f *safetensors.File) error {
 	state := t.methodState()
-	want := 3*len(t.adapter.Tensors) + len(state)
+	blocks := t.adapter.BlockItems()
+	want := 3*len(t.adapter.Tensors) + len(state) + len(blocks)
 	hasBest := t.opt.KeepBest && t.state.BestStep > 0
 	if hasBest {
 		want += len(t.adapter.Tensors) + len(state)
 	}
 	if have := len(f.Tensors); have != want {
 		return fmt.Errorf("it has %d tensors, expected %d: the checkpoint of another adapter?", have, want)
+	}
+	for _, item := range blocks {
+		if saved := f.Tensor(item.Name); saved == nil || !bytes.Equal(saved.Bytes(), item.Data) {
+			return fmt.Errorf("tensor %q is missing or not that of the adapter: the checkpoint of another adapter?", item.Name)
+		}
 	}
 	scratch := attach.Views(t.adapter.Tensors, make([]float32, len(t.m)))
 	type part struct {

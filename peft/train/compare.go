@@ -14,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/evaluate"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/mapped"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/safetensors"
 )
@@ -229,7 +230,11 @@ func (c *comparison) train(ctx context.Context, i int) (*Compared, error) {
 	r.Seconds = time.Since(start).Seconds()
 	r.finish(result)
 	r.PeakRSS = max(0, r.PeakRSS-c.otherValues(i))
-	r.Bytes, err = fileSize(e.Adapter)
+	inFile, _, err := methods.InForm(e.Adapter, t.bound, StoreSmallest)
+	if err != nil {
+		return nil, err
+	}
+	r.Bytes, err = fileSize(inFile)
 	return r, err
 }
 
@@ -298,7 +303,7 @@ func fileSize(a *attach.Adapter) (int64, error) {
 		return 0, err
 	}
 	var w countingWriter
-	err = safetensors.Write(&w, meta, attach.Items(a.Tensors, ""))
+	err = safetensors.Write(&w, meta, append(attach.Items(a.Tensors, ""), a.BlockItems()...))
 	return int64(w), err
 }
 

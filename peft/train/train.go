@@ -68,7 +68,10 @@ type Options struct {
 	Retain        *Retention // nil: nothing is
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
-	Observer  Observer // gets the events of the run; may be nil
+	// Store is what Out has of each weight of an adapter of method.QAT: StoreSmallest ("" is the same), StorePairs or
+	// StoreBlocks. The adapter in memory has pairs.
+	Store    string
+	Observer Observer // gets the events of the run; may be nil
 	// Beside are small files by their paths in the folder of Out, which get their names together with it: all are there,
 	// or none.
 	Beside map[string][]byte
@@ -118,6 +121,7 @@ type Result struct {
 	// Parts are the seconds that this process's steps took, by StepParts.
 	Parts   map[string]float64 `json:"parts,omitempty"`
 	Adapter string             `json:"adapter,omitempty"` // Options.Out
+	Stored  *Stored            `json:"stored,omitempty"`  // of an adapter of method.QAT in a file
 	// with Options.KeepBest, the step after which the adapter was as it is now; the loss on the evaluation data is its
 	BestStep     int  `json:"best_step,omitempty"`
 	StoppedEarly bool `json:"stopped_early,omitempty"` // by Options.EarlyStop
@@ -325,7 +329,7 @@ func (opt *Options) check() error {
 
 func newTrainer(b *attach.Base, a *attach.Adapter, train, eval *attach.Data, opt Options) (*trainer, error) {
 	opt.defaults(b, a)
-	if err := opt.check(); err != nil {
+	if err := errors.Join(opt.check(), opt.checkStore(a)); err != nil {
 		return nil, err
 	}
 	if opt.RouterAuxLoss > 0 && b.Model.Routers() == 0 {
@@ -787,7 +791,7 @@ func (t *trainer) write(r *Result) error {
 		},
 	}
 	if o.Out != "" {
-		if err := t.adapter.SaveWith(o.Out, o.Beside); err != nil {
+		if err := t.writeFile(r); err != nil {
 			return err
 		}
 		os.Remove(CheckpointPath(o.Out)) // not needed any more; there may be none

@@ -74,7 +74,7 @@ func (o *loraFlags) check(f *Flags) error {
 	if o.alphaPattern, err = patterns(o.alphas, parse); err != nil {
 		return fmt.Errorf("--alpha-pattern: %w", err)
 	}
-	if f.QAT.on() && (opt.Bias != method.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
+	if f.QAT.On() && (opt.Bias != method.BiasNone || opt.Norms || opt.Save != nil || o.tokens != nil) {
 		return errors.New("--qat trains the blocks of linear maps: --bias and --train-… cannot be combined with it")
 	}
 	return f.QAT.check(f, o.plain())
@@ -104,7 +104,7 @@ func patterns[V any](entries []string, parse func(string) (V, error)) (map[strin
 
 func (o *loraFlags) adapter(b *peft.Base, f *Flags) (*peft.Adapter, error) {
 	opt := o.options
-	if f.QAT.on() && o.plain() {
+	if f.QAT.On() && o.plain() {
 		return f.QAT.pairs(b, f, opt.RSLoRA)
 	}
 	opt.Rank, opt.Alpha, opt.Dropout, opt.Targets, opt.Layers, opt.Seed = f.rank, f.alpha, f.dropout, f.targets, f.layers,

@@ -40,12 +40,12 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 // qatMethods lists the flags that a method shares, with those of quantization-aware training.
 func qatMethods(flags ...string) []string { return append(flags, "qat", "qat-dither", "latent") }
 
-// on reports whether training is quantization-aware.
-func (f *QATFlags) on() bool { return f.channels != qatOff }
+// On reports whether training is quantization-aware.
+func (f *QATFlags) On() bool { return f.channels != qatOff }
 
 // check checks the values. plain says that the method is LoRA of plain pairs, which has channels of its own.
 func (f *QATFlags) check(m *Flags, plain bool) error {
-	if !f.on() {
+	if !f.On() {
 		if f.dither != method.DitherUniform {
 			return errors.New("--qat-dither: needs --qat")
 		}
@@ -107,7 +107,7 @@ func (f *QATFlags) pairs(b *peft.Base, m *Flags, rslora bool) (*peft.Adapter, er
 
 // apply turns on quantization-aware training for an adapter of any other method.
 func (f *QATFlags) apply(b *peft.Base, a *peft.Adapter, seed uint64) error {
-	if !f.on() || a.Quantized() {
+	if !f.On() || a.Quantized() {
 		return nil
 	}
 	return a.TrainQuantized(b, method.Quantized{Channels: f.channels, Dither: f.dither, Seed: seed,
