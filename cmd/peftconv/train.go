@@ -102,9 +102,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 			"resume from the checkpoint `FILE` of an interrupted run with the same flags")
 		fs.StringVar(&o.start, "resume-from", "",
 			"train an adapter further in a new run: a `FILE` or directory as --lora takes, whose method, ranks and modules stay")
-		fs.StringVar(&o.train.Store, "qat-store", train.StoreSmallest,
-			"what --out has of each weight of plain LoRA pairs with --qat: the `FORM` pairs, blocks (the new blocks, "+
-				"compressed; --lora FILE:SCALE cannot scale them), or smallest, for each weight the smaller one")
+		methods.AddStore(fs, &o.train.Store)
 		o.AddCache(fs)
 		o.AddForce(fs)
 		fs.BoolVar(&o.dryRun, "dry-run", false,
@@ -122,8 +120,7 @@ func (o *trainOptions) Flags(fs *pflag.FlagSet) {
 	})
 	cli.Group(fs, "Training", func() { o.addTraining(fs) })
 	cli.Group(fs, "While it runs", func() { o.addWatching(fs) })
-	cli.Detail(fs, "resume-from", "qat-store")
-	cli.Choices(fs, "qat-store", train.StoreForms()...)
+	cli.Detail(fs, "resume-from")
 	cli.Require(fs, "base", "data")
 	cli.RequireUnless(fs, "dry-run", "out")
 }
@@ -160,24 +157,12 @@ func (o *trainOptions) Validate(args []string) error {
 	}
 	taught := func() error { return o.teaching.check(o.flagSet) }
 	then := func() error { return o.then.Check(o.flagSet, o.train.Out) }
-	for _, check := range []func() error{o.checkStart, o.checkCommon, taught, then, o.method.Validate, o.checkStore,
-		o.checkCounts, o.Data.Check, o.modelFlags.check, o.watch.Check} {
+	form := func() error { return o.method.CheckStore(&o.train.Store, o.start != "") }
+	for _, check := range []func() error{o.checkStart, o.checkCommon, taught, then, o.method.Validate, form, o.checkCounts,
+		o.Data.Check, o.modelFlags.check, o.watch.Check} {
 		if err := check(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// checkStore checks --qat-store, which is left to the library where it is not given.
-func (o *trainOptions) checkStore() error {
-	switch forms := train.StoreForms(); {
-	case !slices.Contains(forms, o.train.Store):
-		return fmt.Errorf("--qat-store: %q is not known, expected %s", o.train.Store, strings.Join(forms, ", "))
-	case !o.flagSet.Changed("qat-store"):
-		o.train.Store = ""
-	case o.start == "" && !o.method.QAT.On():
-		return errors.New("--qat-store: needs --qat")
 	}
 	return nil
 }
@@ -523,9 +508,7 @@ func (o *trainOptions) report(s cli.Streams, a *peft.Adapter, set *peft.Data, r 
 	if r.BestStep > 0 && r.BestStep < r.Steps {
 		fmt.Fprintf(s.Out, "the adapter is that of step %d, the best on the evaluation data\n", r.BestStep)
 	}
-	if r.Stored != nil {
-		fmt.Fprintln(s.Out, cli.StoredText(r.Stored))
-	}
+	cli.PrintStored(s.Out, r.Stored)
 	if r.BaseLoss != nil && r.EvalLoss != nil {
 		fmt.Fprintf(s.Out, "loss on %s: base %.4f, adapter %.4f (perplexity %.3f, %.3f)\n", where, *r.BaseLoss, *r.EvalLoss,
 			math.Exp(*r.BaseLoss), math.Exp(*r.EvalLoss))

@@ -2,13 +2,17 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// StoredText says in which form a quantization-aware adapter is stored.
-func StoredText(st *train.Stored) string {
+// PrintStored prints in which form a quantization-aware adapter is stored; nothing of nil.
+func PrintStored(w io.Writer, st *train.Stored) {
+	if st == nil {
+		return
+	}
 	var parts []string
 	for _, p := range []struct {
 		form  string
@@ -19,6 +23,6 @@ func StoredText(st *train.Stored) string {
 			parts = append(parts, fmt.Sprintf("%s of %s (%s)", p.form, Plural(p.n, "weight"), BytesText(p.bytes)))
 		}
 	}
-	return fmt.Sprintf("stored as %s; all pairs take %s, the base's blocks of these weights %s",
+	fmt.Fprintf(w, "stored as %s; all pairs take %s, the base's blocks of these weights %s\n",
 		strings.Join(parts, " and "), BytesText(st.AllPairs), BytesText(st.AllBlocks))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/method"
+	"github.com/peftconv/peftconv/peft/train"
 )
 
 // qatOff is the value of --qat that trains an ordinary adapter.
@@ -35,6 +37,29 @@ func (f *QATFlags) add(fs *pflag.FlagSet) {
 		"the weights that the base was quantized from, which --qat code then rounds to nearest: "+
 			"a GGUF or safetensors `FILE`, a Hugging Face directory or a name")
 	cli.Models(fs, "latent")
+}
+
+// AddStore adds the flag that says what a file has of weights that are trained quantization-aware.
+func AddStore(fs *pflag.FlagSet, form *string) {
+	fs.StringVar(form, "qat-store", train.StoreSmallest,
+		"what --out has of each weight of plain LoRA pairs with --qat: the `FORM` pairs, blocks (the new blocks, "+
+			"compressed; --lora FILE:SCALE cannot scale them), or smallest, for each weight the smaller one")
+	cli.Detail(fs, "qat-store")
+	cli.Choices(fs, "qat-store", train.StoreForms()...)
+}
+
+// CheckStore checks it, and leaves it to the library where it is not given. further says that an adapter from a file is
+// trained further.
+func (f *Flags) CheckStore(form *string, further bool) error {
+	switch forms := train.StoreForms(); {
+	case !slices.Contains(forms, *form):
+		return fmt.Errorf("--qat-store: %q is not known, expected %s", *form, strings.Join(forms, ", "))
+	case !f.flagSet.Changed("qat-store"):
+		*form = ""
+	case !further && !f.QAT.On():
+		return errors.New("--qat-store: needs --qat")
+	}
+	return nil
 }
 
 // qatMethods lists the flags that a method shares, with those of quantization-aware training.
