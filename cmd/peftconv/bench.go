@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/internal/bench"
 	"github.com/peftconv/peftconv/internal/cli"
 	"github.com/peftconv/peftconv/internal/cli/reporting"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/report"
 	"github.com/peftconv/peftconv/peft/generate"
 	"github.com/peftconv/peftconv/peft/train"
@@ -37,6 +38,10 @@ rate at which weights, keys and values are read as a share of the memory's.
 With --merge merging is measured instead: such a LoRA, of random values, into a file of the model, with opening and
 hashing the base. Files of twice the model's size are in the directory for temporary files meanwhile.
 
+With --scaling the ranks that mpirun or another launcher has started share training steps, of --parts sequences for each
+rank. It shows what of a step is computing, waiting for other ranks, and moving gradients, and what a step would take on
+more machines, with one such rank each, over networks of 1 and 10 Gbit/s. One process alone gives the predictions.
+
 Nothing else should run at the same time. Without flags it takes less than a minute and measures the shape 110m.`,
 	Examples: []string{
 		"peftconv bench",
@@ -44,10 +49,12 @@ Nothing else should run at the same time. Without flags it takes less than a min
 		"peftconv bench --model model.gguf --tokens 1024 --rank 8 --no-gemm",
 		"peftconv bench --decode --model model.gguf",
 		"peftconv bench --merge --shape tinyllama-1.1b --type q4_k",
+		"mpirun -n 2 peftconv bench --scaling --shape tinyllama-1.1b --type q4_k",
 		"peftconv bench --report bench.html",
 		"peftconv bench --json > bench.json",
 	},
-	New: func() cli.Command { return new(benchOptions) },
+	Shared: true,
+	New:    func() cli.Command { return new(benchOptions) },
 }
 
 type benchOptions struct {
@@ -86,6 +93,8 @@ func (o *benchOptions) Flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&b.NoTrain, "no-train", false, "leave the training steps out")
 	fs.BoolVar(&b.Merge, "merge", false,
 		"measure merging the LoRA into a file of the model, and nothing else")
+	fs.BoolVar(&b.Scaling, "scaling", false, "measure training steps that several ranks share, and nothing else")
+	fs.IntVar(&b.Parts, "parts", 4, "`N` sequences of a shared step for each rank")
 	fs.IntVarP(&o.threads, "threads", "t", 0, "`N` threads to compute with; 0 is one for each processor")
 	fs.StringVar(&o.profile, "profile", "", "write a CPU profile to a `FILE`, for \"go tool pprof\"")
 	fs.StringVar(&o.report, "report", "", "write a page of the results, an HTML `FILE`")
@@ -112,6 +121,10 @@ func (o *benchOptions) Validate(args []string) error {
 		return fmt.Errorf("--model and --shape: expected one of them")
 	case b.Model != "" && len(b.Types) > 0 && b.NoGemm:
 		return fmt.Errorf("--type: the model's weights have types of their own")
+	case b.Parts < 1:
+		return fmt.Errorf("--parts: %d, expected 1 or more", b.Parts)
+	case dist.Now().Size() > 1 && !b.Scaling:
+		return fmt.Errorf("%d processes were started: only --scaling is measured by several", dist.Now().Size())
 	case b.Tokens < 2:
 		return fmt.Errorf("--tokens: %d, expected 2 or more", b.Tokens)
 	case b.Context < 0:
@@ -150,7 +163,7 @@ func (o *benchOptions) parsePrecisions() error {
 }
 
 func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
-	if o.report != "" {
+	if o.report != "" && dist.Now().Rank() == 0 {
 		if err := o.CheckOutput("--report", o.report, o.options.Model); err != nil {
 			return err
 		}
@@ -165,6 +178,9 @@ func (o *benchOptions) Run(ctx context.Context, s cli.Streams) error {
 	})
 	if err != nil {
 		return err
+	}
+	if dist.Now().Rank() > 0 {
+		return nil
 	}
 	if o.report != "" {
 		if err := reporting.Write(o.report, report.BenchPage(r)); err != nil {

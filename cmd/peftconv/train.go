@@ -293,7 +293,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 	}
 	defer closed()
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
-		o.sayParts(s, plan)
+		watching.Idle(s.Err, plan, o.train.Accumulate)
 		fmt.Fprintf(s.Err, "memory   %s\n", watching.MemoryText(plan))
 		if plan.TeacherTop > 0 {
 			fmt.Fprintf(s.Err, "teacher  its %s of each position are kept: %s\n",
@@ -376,19 +376,6 @@ func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter,
 	}
 }
 
-// sayParts says where ranks have nothing to do: a rank computes whole parts of a step.
-func (o *trainOptions) sayParts(s cli.Streams, plan *train.Memory) {
-	size := o.ranks.Size()
-	parts := o.train.Accumulate * (plan.BatchTokens / max(1, plan.MicroBatch))
-	if parts >= size {
-		return
-	}
-	fmt.Fprintf(s.Err, "note: a step has about %s, and each is computed by one rank, so %d of %d have nothing to do: "+
-		"--micro-batch-tokens %d or --accumulate %d gives all of them work; the result is then another, the same for any "+
-		"number of ranks\n", cli.Plural(parts, "part"), size-parts, size,
-		max(64, o.train.Accumulate*plan.BatchTokens/size), size)
-}
-
 // options are those of the library.
 func (o *trainOptions) options() train.Options {
 	opt := o.common()
@@ -459,30 +446,7 @@ func (o *trainOptions) sayHowToResume(stop *train.Interrupted, s cli.Streams) {
 		return
 	}
 	fmt.Fprintf(w, "\nSaved after step %d of %d. To resume:\n\n  %s\n\n", stop.Step, stop.Steps,
-		o.resumeCommand(stop.Checkpoint))
-}
-
-// resumeCommand is this command with its flags as they were given, and --resume.
-func (o *trainOptions) resumeCommand(checkpoint string) string {
-	words := []string{program(), "train"}
-	cli.Given(o.flagSet, func(f *pflag.Flag) {
-		switch list, isList := f.Value.(pflag.SliceValue); {
-		case f.Name == "resume":
-		case f.Value.Type() == "bool":
-			words = append(words, "--"+f.Name)
-		case f.NoOptDefVal != "":
-			words = append(words, "--"+f.Name+"="+f.Value.String())
-		case f.Value.Type() == "stringArray":
-			for _, value := range list.GetSlice() {
-				words = append(words, "--"+f.Name, value)
-			}
-		case isList:
-			words = append(words, "--"+f.Name, strings.Join(list.GetSlice(), ","))
-		default:
-			words = append(words, "--"+f.Name, f.Value.String())
-		}
-	})
-	return cli.CommandLine(append(words, "--resume", checkpoint)...)
+		cli.ResumeCommand(program(), "train", o.flagSet, stop.Checkpoint))
 }
 
 // program is the name that this program was called by.

@@ -74,7 +74,7 @@ func (s *started) ranks() (pids []int) {
 	return pids
 }
 
-// within waits for the end of the run, which has to come in 30 seconds, with a status that is not 0 and no process left.
+// within waits for the end of the run: in 30 seconds, with a status that is not 0, and no process left.
 func (s *started) within(t *testing.T) (out string) {
 	t.Helper()
 	from := time.Now()
@@ -191,11 +191,11 @@ func TestRefused(t *testing.T) {
 		} {
 			folder := t.TempDir()
 			args := func(program, base, data, value string) []string {
-				return []string{program, "train", "--base", filepath.Join(dir, base), "--data", filepath.Join(dir, data), c.flag,
-					value, "--lr", "1e-3", "--steps", "2", "--quiet", "--out", "out.safetensors"}
+				return []string{program, "train", "--base", filepath.Join(dir, base), "--data", filepath.Join(dir, data),
+					c.flag, value, "--lr", "1e-3", "--steps", "2", "--quiet", "--out", "out.safetensors"}
 			}
-			command := slices.Concat(l.launch, []string{"1"}, args(l.program, "base.gguf", "train.txt", "42"), []string{":", "-n",
-				"1"}, args(c.program, c.base, c.data, c.value))
+			command := slices.Concat(l.launch, []string{"1"}, args(l.program, "base.gguf", "train.txt", "42"),
+				[]string{":", "-n", "1"}, args(c.program, c.base, c.data, c.value))
 			out, status := run(t, folder, nil, command...)
 			if status != 1 || !strings.Contains(out, "the ranks cannot work together: ") || !strings.Contains(out, c.says) ||
 				!strings.Contains(out, "on rank 1 (") {

@@ -30,6 +30,9 @@ type wire struct {
 	rate  float64 // bits a second; 0: no limit
 }
 
+// links counts the links of this process, for names.
+var links atomic.Int64
+
 // newLink makes two hosts until the test ends. It skips where that is not possible.
 func newLink(t *testing.T, w wire) *link {
 	t.Helper()
@@ -44,7 +47,7 @@ func newLink(t *testing.T, w wire) *link {
 	l := &link{}
 	var sides [2]*os.File
 	for i := range sides {
-		l.names[i] = fmt.Sprintf("peftconv-%d-%d", os.Getpid(), i)
+		l.names[i] = fmt.Sprintf("peftconv-%d-%d", os.Getpid(), links.Add(1))
 		name := l.names[i]
 		if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
 			t.Skipf("ip netns add: %v: %s", err, out)
@@ -61,7 +64,8 @@ func newLink(t *testing.T, w wire) *link {
 			t.Fatalf("net.ipv4.tcp_retries2: %v: %s", err, out)
 		}
 		for _, args := range []string{"link set lo up", "addr add " + address(i) + "/24 dev tap0", "link set tap0 up"} {
-			if out, err := exec.Command("ip", append([]string{"-n", name}, strings.Fields(args)...)...).CombinedOutput(); err != nil {
+			c := exec.Command("ip", append([]string{"-n", name}, strings.Fields(args)...)...)
+			if out, err := c.CombinedOutput(); err != nil {
 				t.Fatalf("ip %s: %v: %s", args, err, out)
 			}
 		}

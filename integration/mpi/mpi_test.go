@@ -129,8 +129,8 @@ func arguments(more ...string) []string {
 		"5", "--accumulate", "5", "--threads", "1", "--no-report", "--quiet", "--out", "out.safetensors"}, more...)
 }
 
-// hashes are the SHA-256 of what a run wrote: adapter and checkpoints as they are, and the log without times, memory and
-// what names the machine and the command.
+// hashes are the SHA-256 of what a run wrote: adapter and checkpoints as they are, and the log without times, memory
+// and what names the machine and the command.
 func hashes(t *testing.T, folder string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -31,6 +31,8 @@ type Options struct {
 	Context    int                 // tokens before those that are generated; 0: 32
 	Cache      string              // how keys and values are kept, as generate.Options.Cache
 	Merge      bool                // measure merging alone
+	Scaling    bool                // measure steps that the ranks of the process's run share, alone
+	Parts      int                 // of such a step, for each rank; 0: 4
 	Progress   func(doing string)  // may be nil
 }
 
@@ -46,6 +48,8 @@ type Report struct {
 	// of generating, without and with a LoRA of the rank
 	Decode []Decode `json:"decode,omitempty"`
 	Merge  []Merge  `json:"merge,omitempty"`
+	// of steps that ranks share, with Options.Scaling
+	Scaling []Scaling `json:"scaling,omitempty"`
 }
 
 // Types that are measured where none are named.
@@ -85,6 +89,9 @@ func (o *Options) defaults() {
 	if o.Tokens == 0 {
 		o.Tokens = 512
 	}
+	if o.Parts == 0 {
+		o.Parts = 4
+	}
 	if o.Rank == 0 {
 		o.Rank = 16
 	}
@@ -122,6 +129,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	r := &Report{Tier: kernels.Tier(), Threads: kernels.Threads(), Gemm: []Gemm{}, Train: []Train{}}
+	if o.Scaling {
+		return r, r.measureScaling(ctx, &o)
+	}
 	o.Progress("peak of this machine")
 	r.Peak = MeasurePeak()
 	if o.Attention {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/peftconv/peftconv/internal/atomicfile"
+	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/infile"
 	"github.com/peftconv/peftconv/internal/words"
 )
@@ -360,4 +362,30 @@ func configText(comment string, fs *pflag.FlagSet, chosen map[string]string) ([]
 		text.Write(line)
 	})
 	return []byte(text.String()), err
+}
+
+// ResumeCommand is a command line with the flags as they were given, and --resume, for as many ranks as now.
+func ResumeCommand(program, verb string, fs *pflag.FlagSet, checkpoint string) string {
+	words := []string{program, verb}
+	if size := dist.Now().Size(); size > 1 {
+		words = append([]string{dist.Launched().Command, "-n", strconv.Itoa(size)}, words...)
+	}
+	Given(fs, func(f *pflag.Flag) {
+		switch list, isList := f.Value.(pflag.SliceValue); {
+		case f.Name == "resume":
+		case f.Value.Type() == "bool":
+			words = append(words, "--"+f.Name)
+		case f.NoOptDefVal != "":
+			words = append(words, "--"+f.Name+"="+f.Value.String())
+		case f.Value.Type() == "stringArray":
+			for _, value := range list.GetSlice() {
+				words = append(words, "--"+f.Name, value)
+			}
+		case isList:
+			words = append(words, "--"+f.Name, strings.Join(list.GetSlice(), ","))
+		default:
+			words = append(words, "--"+f.Name, f.Value.String())
+		}
+	})
+	return CommandLine(append(words, "--resume", checkpoint)...)
 }

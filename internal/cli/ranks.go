@@ -15,8 +15,8 @@ import (
 	"github.com/peftconv/peftconv/internal/dist"
 )
 
-// join makes this process one of the ranks that run a verb together, where a launcher has started it as that. A verb that
-// is not shared runs in one process only.
+// join makes this process one of the ranks that run a verb together, where a launcher has started it as that. A verb
+// that is not shared runs in one process only.
 func (v *Verb) join() (dist.World, error) {
 	l := dist.Launched()
 	var err error
@@ -47,8 +47,8 @@ func useThreads(fs *pflag.FlagSet, w dist.World) error {
 	return f.Value.Set(strconv.Itoa(w.Threads()))
 }
 
-// amongRanks runs a verb as one of several ranks. Only rank 0 prints what it does and why it failed; the others say that
-// they failed where rank 0 does not.
+// amongRanks runs a verb as one of several ranks. Only rank 0 prints what it does and why it failed; the others say
+// that they failed where rank 0 does not.
 func amongRanks(w dist.World, s Streams, run func(s Streams) error) error {
 	if w.Size() == 1 {
 		return run(s)

@@ -25,7 +25,9 @@ func benchPeak(r *bench.Report) string {
 
 // PrintBench prints the tables of results.
 func PrintBench(w io.Writer, r *bench.Report) {
-	fmt.Fprintln(w, benchPeak(r))
+	if r.Peak.F32 > 0 {
+		fmt.Fprintln(w, benchPeak(r))
+	}
 	for _, t := range benchTables(r) {
 		fmt.Fprintf(w, "\n%s\n", t.Caption)
 		table := cli.NewTable(w)
@@ -56,6 +58,8 @@ const (
 	captionGemm      = "products (m, k)·(k, n) with a quantized matrix, dequantizing included"
 	captionAttention = "attention of one layer over one sequence"
 	captionDecode    = "generating token by token"
+	captionShared    = "steps that ranks share: what a rank does, in seconds"
+	captionScaling   = "expected of more machines with one such rank each, and as many parts for each"
 	captionMerge     = "merging a LoRA on every linear map, with hashing the base"
 	captionTrain     = "training steps: LoRA on every linear map, one sequence"
 	captionParts     = "time of the parts of a step, in percent"
@@ -138,6 +142,24 @@ func benchTables(r *bench.Report) (tables []*benchTable) {
 		t.row(m.Shape, m.Type, m.Rank, m.Rounding, fmt.Sprintf("%.2f", m.Seconds), cli.BytesText(m.Bytes),
 			cli.BytesText(m.PeakRSS))
 	}
+	t = add(len(r.Scaling), 3, captionShared, "model|type|precision|ranks|threads|parts of a rank|tokens of a part|"+
+		"tokens/s|step|computing|waiting|moving|step by the model", networkText(r.Scaling))
+	predicted := add(len(r.Scaling), 4, captionScaling,
+		"model|type|precision|network|machines|step, seconds|tokens/s|efficiency", "by a model of what moves when "+
+			"(docs/cluster.md), with what was measured of computing: machines that are all as fast")
+	for _, s := range r.Scaling {
+		expected := "–"
+		if s.Ranks > 1 {
+			expected = fmt.Sprintf("%.3f", s.Expected)
+		}
+		t.row(s.Shape, s.Type, s.Precision, s.Ranks, s.Threads, s.Parts, s.Tokens, rateText(s.Rate),
+			fmt.Sprintf("%.3f", s.Seconds), fmt.Sprintf("%.3f", s.Computing), fmt.Sprintf("%.3f", s.Waiting),
+			fmt.Sprintf("%.3f", s.Moving), expected)
+		for _, p := range s.Predictions {
+			predicted.row(s.Shape, s.Type, s.Precision, fmt.Sprintf("%.0f Gbit/s", p.Bandwidth*8/1e9), p.Machines,
+				fmt.Sprintf("%.3f", p.Seconds), rateText(p.Rate), share(100*p.Efficiency))
+		}
+	}
 	t = add(len(r.Train), 3, captionTrain,
 		"model|type|precision|tokens|rank|tokens/s|of peak|of sustained|weights|peak memory",
 		"sustained: the rate of the same instructions in the pauses between the steps")
@@ -152,6 +174,18 @@ func benchTables(r *bench.Report) (tables []*benchTable) {
 		parts.row(cells...)
 	}
 	return tables
+}
+
+// networkText says what was measured between ranks.
+func networkText(all []bench.Scaling) string {
+	var texts []string
+	for _, s := range all {
+		if s.Ranks > 1 {
+			texts = append(texts, fmt.Sprintf("%s of gradients for each part; a rank sends %s a second while all do, and all "+
+				"meet in %.0f µs", cli.BytesText(4*int64(s.Values)), cli.BytesText(int64(s.Bandwidth)), 1e6*s.Latency))
+		}
+	}
+	return strings.Join(texts, "\n")
 }
 
 // row adds a row.

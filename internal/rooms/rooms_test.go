@@ -51,7 +51,7 @@ var floors = [][]string{
 		"internal/cli/shell", "internal/cli/watching", "internal/report", "internal/demo/..."},
 	{"internal/cli/files", "internal/cli/healing", "internal/cli/reporting",
 		"internal/cli/doctor"},
-	{"cmd/peftconv", "integration", "internal/chaos", "internal/packaging"},
+	{"cmd/peftconv", "integration", "integration/mpi", "internal/chaos", "internal/packaging"},
 }
 
 // floorOf is the floor of a package, or -1.

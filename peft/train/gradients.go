@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"time"
 
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
@@ -57,19 +58,21 @@ func (s *stepBatches) examplesOf(i int) []int {
 
 // gradients computes the gradient of an optimizer step: of all its batches, each on the rank whose turn it is.
 type gradients struct {
-	comm      dist.Comm
-	total     *dist.Sum // of the gradients of batches; nil until there are several
-	buckets   []bucket  // of it
-	base      *attach.Base
-	bound     *attach.Bound
-	tape      *autograd.Tape
-	precision kernels.Precision
-	seed      uint64
-	cache     *layerCache // of the layers below those that are trained, or nil
-	balance   model.Balance
-	balanced  float64 // Balance.Mean of the last step, weighed by targets
-	teacher   *guide  // or nil
-	retained  *retention
+	comm    dist.Comm
+	total   *dist.Sum // of the gradients of batches; nil until there are several
+	buckets []bucket  // of it
+	// of the last step: until this rank's gradients were there, and then until all were added up
+	computing, adding time.Duration
+	base              *attach.Base
+	bound             *attach.Bound
+	tape              *autograd.Tape
+	precision         kernels.Precision
+	seed              uint64
+	cache             *layerCache // of the layers below those that are trained, or nil
+	balance           model.Balance
+	balanced          float64 // Balance.Mean of the last step, weighed by targets
+	teacher           *guide  // or nil
+	retained          *retention
 }
 
 // compute sets the gradient (Bound.Grads) to that of the mean loss over all targets of a step's batches and gives that
@@ -134,6 +137,7 @@ func (l *gradients) addUp(ctx context.Context, s *stepBatches, losses []float64)
 		defer l.tape.OnPass(nil)
 	}
 	var err error
+	start := time.Now()
 	for i := l.comm.Rank(); i < all; i += size {
 		clear(l.bound.Grads)
 		if losses[2*i], losses[2*i+1], err = l.of(ctx, s, i); err != nil {
@@ -143,6 +147,9 @@ func (l *gradients) addUp(ctx context.Context, s *stepBatches, losses []float64)
 			return err
 		}
 	}
+	there := time.Now()
+	l.computing = there.Sub(start)
+	defer func() { l.adding = time.Since(there) }()
 	if err := l.total.Finish(l.bound.Grads); err != nil {
 		return err
 	}
