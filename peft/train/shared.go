@@ -127,9 +127,10 @@ func (m *SharedMeasurement) add(ctx context.Context, w dist.World, took, computi
 	return nil
 }
 
-// What is sent to measure a network, and for how long.
+// What is sent to measure a network, in several exchanges at once as in a step, and for how long.
 const (
 	networkBytes   = 4 << 20
+	exchanges      = 8
 	networkSeconds = 1
 	meetings       = 20
 )
@@ -147,16 +148,27 @@ func (m *SharedMeasurement) network(ctx context.Context, w dist.World) error {
 		}
 	}
 	m.Latency = time.Since(start).Seconds() / meetings
-	each := networkBytes / size
+	each := networkBytes / exchanges / size
 	sizes := make([]int, size)
 	for r := range sizes {
 		sizes[r] = each
 	}
-	out, in := make([]byte, each*size), make([]byte, each*size)
+	var out, in [exchanges][]byte
+	for i := range exchanges {
+		out[i], in[i] = make([]byte, each*size), make([]byte, each*size)
+	}
 	exchange := func() (float64, error) {
 		start := time.Now()
-		err := w.AllToAll(out, sizes, in, sizes).Wait(ctx)
-		return time.Since(start).Seconds(), err
+		var all [exchanges]dist.Request
+		for i := range all {
+			all[i] = w.AllToAll(out[i], sizes, in[i], sizes)
+		}
+		for _, req := range all {
+			if err := req.Wait(ctx); err != nil {
+				return 0, err
+			}
+		}
+		return time.Since(start).Seconds(), nil
 	}
 	took, err := exchange() // the first one opens connections
 	if err != nil {
@@ -174,6 +186,6 @@ func (m *SharedMeasurement) network(ctx context.Context, w dist.World) error {
 		}
 		took += one
 	}
-	m.Bandwidth = float64(each*(size-1)) * float64(n[0]) / took
+	m.Bandwidth = float64(exchanges*each*(size-1)) * float64(n[0]) / took
 	return nil
 }
