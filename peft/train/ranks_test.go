@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -220,6 +221,29 @@ func TestRanksDiffer(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), what) {
 				t.Errorf("rank %d: %v, expected that %s", rank, err, what)
 			}
+		}
+	}
+}
+
+// TestRanksAreAsked stops all ranks where rank 0 is asked to, and has all measure what it is asked to measure.
+func TestRanksAreAsked(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.Tiny.WriteGGUF(t))
+	_, _, errs := ranked(t, b, "lora", 3, func(rank int, o *Options) {
+		if rank == 0 {
+			asked := &Control{}
+			asked.Evaluate()
+			o.Control = asked
+			o.Observer = OnStep(func(p Progress) {
+				if p.Step == 3 {
+					asked.Stop()
+				}
+			})
+		}
+	})
+	for rank, err := range errs {
+		var stop *Interrupted
+		if !errors.As(err, &stop) || stop.Step != 3 || (stop.Checkpoint != "") != (rank == 0) {
+			t.Errorf("rank %d: %v, expected an interruption after step 3, with a checkpoint on rank 0", rank, err)
 		}
 	}
 }

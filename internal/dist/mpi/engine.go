@@ -337,6 +337,7 @@ func (e *engine) name(rank int) string {
 // abort ends all processes of the run. The engine calls it.
 func (e *engine) abort(status int) {
 	e.abortOnce.Do(func() {
+		time.Sleep(forwarding)
 		time.AfterFunc(5*time.Second, func() { os.Exit(status) }) // where the launcher cannot be reached
 		C.MPI_Abort(C.world(), C.int(status))
 		os.Exit(status)
@@ -374,6 +375,9 @@ func (e *engine) Leave(status int) {
 	e.do(func() { e.abort(status) })
 	time.Sleep(10 * time.Second)
 }
+
+// forwarding is the time that launchers have to pass on what was printed, before they end all.
+const forwarding = 300 * time.Millisecond
 
 // interrupted is the exit status of a process that was.
 const interrupted = 130
