@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/peftconv/peftconv/gguf"
+	"github.com/peftconv/peftconv/gguf/convert"
 	"github.com/peftconv/peftconv/gguf/imatrix"
 	"github.com/peftconv/peftconv/gguf/quantize"
 	"github.com/peftconv/peftconv/peft"
@@ -41,23 +42,47 @@ const (
 	StageHealed    = "healed"
 )
 
-// TemporaryPaths are the files that Quantize makes beside out and removes in the end: the merged model, and what is
-// quantized and not yet healed.
+// TemporaryPaths are the files that Quantize makes beside out and removes in the end: a directory as a GGUF file, the
+// merged model, and what is quantized and not yet healed.
 func TemporaryPaths(out string) []string {
-	return []string{beside(out, "merged"), beside(out, "quantized")}
+	return []string{beside(out, "base"), beside(out, "merged"), beside(out, "quantized")}
 }
 
-// CheckRecipe refuses a base that Quantize does not take.
+// CheckRecipe refuses a base that Quantize does not take: a directory that no GGUF file can be made of.
 func CheckRecipe(b *peft.Base) error {
-	if !b.IsGGUF() {
-		return fmt.Errorf("%s is no GGUF file, of which a quantized one is made: peftconv convert makes one of it", b.Path())
+	if b.IsGGUF() {
+		return nil
 	}
-	return nil
+	plan, err := convert.NewPlan(b.Path(), convert.Options{Type: "f32"})
+	if err != nil {
+		return fmt.Errorf("no GGUF file can be made of the base, as by peftconv convert: %w", err)
+	}
+	return plan.Close()
 }
 
-// Quantize merges adapters into a base in floats, as float32, quantizes the result with an importance matrix, heals it
-// towards the merged model, and writes it to out: what is tuned in floats, in few bits. data is the text to heal with,
-// best what the adapters were trained on and what is to be retained.
+// asGGUF gives a base as a GGUF file: itself, or for a directory a file of float32 weights at path, which a function
+// removes.
+func asGGUF(ctx context.Context, b *peft.Base, path string) (_ *peft.Base, remove func() error, err error) {
+	if b.IsGGUF() {
+		return b, func() error { return nil }, nil
+	}
+	plan, err := convert.NewPlan(b.Path(), convert.Options{Type: "f32"})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(plan.Write(ctx, path, nil), plan.Close()); err != nil {
+		return nil, nil, errors.Join(err, removed(path))
+	}
+	made, err := peft.OpenBase(path)
+	if err != nil {
+		return nil, nil, errors.Join(err, removed(path))
+	}
+	return made, func() error { return errors.Join(made.Close(), removed(path)) }, nil
+}
+
+// Quantize merges adapters into a base in floats, a GGUF file or a Hugging Face directory, as float32, quantizes the
+// result with an importance matrix, heals it towards the merged model, and writes it to out: what is tuned in floats,
+// in few bits. data is the text to heal with, best what the adapters were trained on and what is to be retained.
 func Quantize(ctx context.Context, b *peft.Base, adapters []peft.Scaled, data *peft.Data, out string,
 	r Recipe) (_ *Result, stages []Losses, err error) {
 	if err := CheckRecipe(b); err != nil {
@@ -73,7 +98,9 @@ func Quantize(ctx context.Context, b *peft.Base, adapters []peft.Scaled, data *p
 			if err != nil {
 				return err
 			}
-			l.Bytes = info.Size()
+			if !info.IsDir() {
+				l.Bytes = info.Size()
+			}
 		}
 		for name, set := range r.Eval {
 			found, err := eval.Loss(ctx, b, adapters, set, 0)
@@ -91,7 +118,13 @@ func Quantize(ctx context.Context, b *peft.Base, adapters []peft.Scaled, data *p
 		return nil, nil, err
 	}
 	mergedPath, plainPath := beside(out, "merged"), beside(out, "quantized")
-	if _, err := merge.Run(ctx, b, adapters, mergedPath, merge.Options{Type: "F32"}); err != nil {
+	floats, remove, err := asGGUF(ctx, b, beside(out, "base"))
+	if err != nil {
+		return nil, nil, err
+	}
+	// The adapters are those of the directory, whose hash is another.
+	_, err = merge.Run(ctx, floats, adapters, mergedPath, merge.Options{Type: "F32", Force: floats != b})
+	if err := errors.Join(err, remove()); err != nil {
 		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, removed(mergedPath)) }()

@@ -11,6 +11,8 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/demo"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/internal/prng"
+	"github.com/peftconv/peftconv/internal/testdata"
 	"github.com/peftconv/peftconv/peft"
 	"github.com/peftconv/peftconv/peft/heal"
 	"github.com/peftconv/peftconv/peft/method"
@@ -65,6 +67,54 @@ func TestQuantize(t *testing.T) {
 		t.Errorf("without a text for the importance matrix: %v", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 2 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// anyTokens are examples of tokens of a small vocabulary.
+func anyTokens(n, length int) (examples []peft.Example, all []int32) {
+	r := prng.NewRandom(uint64(n), "tokens")
+	for range n {
+		ids := make([]int32, length)
+		for i := range ids {
+			ids[i] = int32(r.Next() % 300)
+		}
+		examples, all = append(examples, peft.Example{IDs: ids}), append(all, ids...)
+	}
+	return examples, all
+}
+
+// TestQuantizeDirectory does the same over a Hugging Face directory.
+func TestQuantizeDirectory(t *testing.T) {
+	dir := t.TempDir()
+	inner := pefttest.OpenBase(t, testdata.Shared(t, "convert/Mistral-Tiny-v0.3"))
+	b := pefttest.Base(inner)
+	if err := heal.CheckRecipe(b); err != nil {
+		t.Fatal(err)
+	}
+	adapters := pefttest.Scaled([]attach.Scaled{{Adapter: pefttest.Trained(t, inner, method.LoRA{Rank: 2}), Scale: 0.02}})
+	examples, all := anyTokens(8, 400)
+	held, ids := anyTokens(2, 300)
+	to, err := quantize.ParseFileType("Q4_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := heal.Recipe{Type: to, Text: all, Options: heal.Options{Tokens: 1000, Held: ids, Ctx: 256},
+		Eval: map[string]*peft.Data{"held": peft.NewData(held)}}
+	out := filepath.Join(dir, "out.gguf")
+	_, stages, err := heal.Quantize(t.Context(), b, adapters, peft.NewData(examples), out, recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loss := map[string]float64{}
+	for _, s := range stages {
+		loss[s.Stage] = s.Of["held"]
+	}
+	if d := loss[heal.StageMerged] - loss[heal.StageAdapter]; len(stages) != 5 || d > 1e-4 || d < -1e-4 ||
+		loss[heal.StageAdapter] == loss[heal.StageFloats] {
+		t.Errorf("stages %+v", stages)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 1 {
 		t.Errorf("left behind: %v", left)
 	}
 }

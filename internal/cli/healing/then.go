@@ -33,7 +33,7 @@ type Then struct {
 // Add adds the flags.
 func (t *Then) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&t.Type, "then", "",
-		"after training over a GGUF base in floats, write a quantized model of `TYPE`, such as Q4_K_M: the adapter is merged, "+
+		"after training over a base in floats, write a quantized model of `TYPE`, such as Q4_K_M: the adapter is merged, "+
 			"the result quantized with an importance matrix of the text, and healed towards the merged model")
 	fs.StringVar(&t.out, "then-out", "", "the quantized model's `FILE` (default: --out with the type's name and .gguf)")
 	fs.IntVar(&t.tokens, "then-tokens", heal.DefaultTokens, "`TOKENS` of the text that each layer sees in healing")
