@@ -100,6 +100,26 @@ func Gemm(transA, transB bool, m, n, k int, alpha float32, a []float32, lda int,
 	gemms.Put(g)
 }
 
+// GemmTPrec multiplies the transpose of a by b, both row-major, with both rounded to precision p:
+//
+//	c (m, n) = aᵀ · b + beta·c		a (t, m), b (t, n)
+//
+// Sums are float32. With beta 0 c is not read. Rows of a are lda elements apart.
+func GemmTPrec(p Precision, m, n, t int, a []float32, lda int, b []float32, beta float32, c []float32) {
+	if p == F32 {
+		Gemm(true, false, m, n, t, 1, a, lda, b, n, beta, c, n)
+		return
+	}
+	g := gemms.Get()
+	g.product = product{m: m, n: n, k: t, alpha: 1, beta: beta, a: strided(a, lda, true), w: Dense{t, n, b}, precision: p,
+		c: c, ldc: n}
+	if !g.a.holds(m, t) || len(b) != t*n || len(c) != m*n {
+		panic("kernels: GemmTPrec of slices that do not fit their shapes")
+	}
+	g.run()
+	gemms.Put(g)
+}
+
 // product is C = alpha·A·B + beta·C with row-major C, which is written transposed if cTrans.
 type product struct {
 	m, n, k     int

@@ -55,10 +55,17 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 		return
 	}
 	ld := g.a.rs
-	if t.numbers == 1 || t.padded(k) != k {
+	if t.numbers == 1 || t.padded(k) != k || g.a.cs != 1 {
 		s := scratches.Get()
 		defer scratches.Put(s)
-		src, ld = copyRows(grow(&s.tile, n*(t.padded(k)+16)), src, ld, k, t.padded(k), n), t.padded(k)+16
+		padded := t.padded(k)
+		rows := grow(&s.tile, (n+packSlack)*(padded+packSlack))
+		if g.a.cs != 1 {
+			src = turnRows(rows, src, g.a.cs, k, padded, n)
+		} else {
+			src = copyRows(rows, src, ld, k, padded, n)
+		}
+		ld = padded + packSlack
 	}
 	if t.tiles {
 		t.packTileRows(dst, src, ld, t.words(k), n, t.scalesA(dst))
@@ -67,11 +74,25 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 	g.packRows(dst, width, src, ld, k, n, t.scalesA(dst), true)
 }
 
-// copyRows copies n rows of k numbers with zeros behind, padded in all, and 16 of any value between them.
+// copyRows copies n rows of k numbers with zeros behind, padded in all, and packSlack of any value between them.
 func copyRows(dst, src []float32, ld, k, padded, n int) []float32 {
 	for i := range n {
-		row := dst[i*(padded+16):]
+		row := dst[i*(padded+packSlack):]
 		copy(row[:k], src[i*ld:i*ld+k])
+		clear(row[k:padded])
+	}
+	return dst
+}
+
+// turnRows is copyRows of n columns of k numbers, which are ld apart. dst has room for packSlack more of them.
+func turnRows(dst, src []float32, ld, k, padded, n int) []float32 {
+	wide := n
+	if round := (n + 15) &^ 15; (k-1)*ld+round <= len(src) { // whole vectors: columns beyond n are not used
+		wide = round
+	}
+	packTransposed(dst, padded+packSlack, src, ld, wide, k)
+	for i := range n {
+		row := dst[i*(padded+packSlack):]
 		clear(row[k:padded])
 	}
 	return dst

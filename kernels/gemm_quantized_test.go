@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/peftconv/peftconv/gguf"
@@ -98,6 +99,40 @@ func BenchmarkGemmQuantized(b *testing.B) {
 				b.Run(fmt.Sprintf("%v/%v/backward/threads=%d", kind, p, threads), func(b *testing.B) {
 					kernels.Rate(b, p, threads, 2*t*rows*cols, func() { kernels.GemmWPrec(p, x, y, t, w, 0) })
 				})
+			}
+		}
+	}
+}
+
+// TestGemmTPrec multiplies by the transpose of a matrix in each precision, on every tier, and wants what float32 gives,
+// the same with any number of threads.
+func TestGemmTPrec(t *testing.T) {
+	defer kernels.UseTier(kernels.Tier())
+	defer kernels.SetThreads(0)
+	for _, shape := range [][3]int{{1, 1, 1}, {3, 40, 20}, {14, 32, 512}, {15, 33, 513}, {100, 70, 300}, {200, 300, 1100}} {
+		m, n, k := shape[0], shape[1], shape[2]
+		wide := m + 5 // rows of a are part of longer ones
+		a, b := gaussians(k*wide), gaussians(k*n)
+		want := make([]float32, m*n)
+		kernels.GemmTPrec(kernels.F32, m, n, k, a[2:], wide, b, 0, want)
+		for _, tier := range kernels.Tiers() {
+			kernels.UseTier(tier)
+			for p, tolerance := range map[kernels.Precision]float64{kernels.F32: 1e-5, kernels.BF16: 0.006, kernels.Int8: 0.03} {
+				var first []float32
+				for _, threads := range []int{1, 3} {
+					kernels.SetThreads(threads)
+					c := slices.Repeat([]float32{float32(math.NaN())}, m*n)
+					kernels.GemmTPrec(p, m, n, k, a[2:], wide, b, 0, c)
+					if off := distance(c, want); !(off < tolerance) {
+						t.Errorf("%d×%d×%d in %v on %s: off by %v", m, n, k, p, tier, off)
+					}
+					if first == nil {
+						first = c
+					}
+					if !slices.Equal(first, c) {
+						t.Errorf("%d×%d×%d in %v on %s: other bits with %d threads", m, n, k, p, tier, threads)
+					}
+				}
 			}
 		}
 	}

@@ -41,12 +41,16 @@ func (op *tapRowsOp) backward(t *Tape) {
 		return
 	}
 	rows := min(y.Cols, max(64, tapValues/x.Cols))
+	precision := t.precision
+	if precision == kernels.F32 {
+		precision = kernels.AutoPrecision()
+	}
 	start := t.mark()
 	dw := t.arena.alloc(rows * x.Cols)
 	for r0 := 0; r0 < y.Cols; r0 += rows {
 		r1 := min(y.Cols, r0+rows)
 		part := dw[:(r1-r0)*x.Cols]
-		kernels.Gemm(true, false, r1-r0, x.Cols, x.Rows, 1, y.Grad[r0:], y.Cols, x.Data, x.Cols, 0, part, x.Cols)
+		kernels.GemmTPrec(precision, r1-r0, x.Cols, x.Rows, y.Grad[r0:], y.Cols, x.Data, 0, part)
 		op.sink.AddRows(t, r0, r1, part)
 	}
 	op.sink.Done(t)
