@@ -8,20 +8,20 @@ import "math"
 
 // RoundLevels changes the levels of groups of n weights, a multiple of 16:
 //
-//	level[i] = whole part of level[i] + change[i]*inverse[group] + up[i], within 0 to top
+//	level[i] = whole part of level[i] + from + change[i]*inverse[group] + up[i] - from, within 0 to top
 //
 // What is no number becomes 0.
-func RoundLevels(level []uint8, change []float32, n int, inverse, up []float32, top int) {
+func RoundLevels(level []uint8, change []float32, n int, inverse, up []float32, from float32, top int) {
 	if n <= 0 || n%blockLen != 0 || len(level) != n*len(inverse) || len(change) != len(level) || len(up) != len(level) {
 		panic("kernels: RoundLevels of slices of different lengths")
 	}
-	roundLevels(level, change, n, inverse, up, top)
+	roundLevels(level, change, n, inverse, up, from, top)
 }
 
-func roundLevelsGeneric(level []uint8, change []float32, n int, inverse, up []float32, top int) {
+func roundLevelsGeneric(level []uint8, change []float32, n int, inverse, up []float32, from float32, top int) {
 	most := float32(top)
 	for i, d := range change {
-		f := float32(level[i]) + float32(d*inverse[i/n]) + up[i]
+		f := float32(level[i]) + from + float32(d*inverse[i/n]) + up[i] - from
 		switch { // compared as floats: the change may be far beyond the integers
 		case !(f >= 0):
 			f = 0

@@ -5,20 +5,20 @@ package kernels
 import "unsafe"
 
 //go:noescape
-func roundLevelsAVX512(groups, n int, level *uint8, change, inverse, up *float32, top float32)
+func roundLevelsAVX512(groups, n int, level *uint8, change, inverse, up *float32, from, top float32)
 
 //go:noescape
-func roundLevelsAVX2(groups, n int, level *uint8, change, inverse, up *float32, top float32)
+func roundLevelsAVX2(groups, n int, level *uint8, change, inverse, up *float32, from, top float32)
 
-func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, top int) {
+func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, from float32, top int) {
 	l, groups, most := unsafe.SliceData(level), len(inverse), float32(top)
 	switch current {
 	case tierAVX512, tierAMX:
-		roundLevelsAVX512(groups, n, l, ptr(change), ptr(inverse), ptr(up), most)
+		roundLevelsAVX512(groups, n, l, ptr(change), ptr(inverse), ptr(up), from, most)
 	case tierAVX2:
-		roundLevelsAVX2(groups, n, l, ptr(change), ptr(inverse), ptr(up), most)
+		roundLevelsAVX2(groups, n, l, ptr(change), ptr(inverse), ptr(up), from, most)
 	default:
-		roundLevelsGeneric(level, change, n, inverse, up, top)
+		roundLevelsGeneric(level, change, n, inverse, up, from, top)
 	}
 }
 

@@ -329,35 +329,38 @@ group_check:
 	VZEROUPPER
 	RET
 
-// func roundLevelsAVX512(groups int, n int, level *uint8, change *float32, inverse *float32, up *float32, top float32)
+// func roundLevelsAVX512(groups int, n int, level *uint8, change *float32, inverse *float32, up *float32, from float32, top float32)
 // Requires: AVX, AVX512F
-TEXT ·roundLevelsAVX512(SB), NOSPLIT, $0-52
+TEXT ·roundLevelsAVX512(SB), NOSPLIT, $0-56
 	MOVQ         groups+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         level+16(FP), DX
 	MOVQ         change+24(FP), BX
 	MOVQ         inverse+32(FP), SI
 	MOVQ         up+40(FP), DI
-	VBROADCASTSS top+48(FP), Z0
-	VMOVUPS      c00000000<>+0(SB), Z1
+	VBROADCASTSS from+48(FP), Z0
+	VBROADCASTSS top+52(FP), Z1
+	VMOVUPS      c00000000<>+0(SB), Z2
 	JMP          group_check
 
 group:
-	VBROADCASTSS (SI), Z2
+	VBROADCASTSS (SI), Z3
 	ADDQ         $0x04, SI
 	MOVQ         CX, R8
 	JMP          vector_check
 
 vector:
-	VPMOVZXBD  (DX), Z3
-	VCVTDQ2PS  Z3, Z3
-	VMULPS     (BX), Z2, Z4
-	VADDPS     Z4, Z3, Z3
-	VADDPS     (DI), Z3, Z3
-	VMAXPS     Z1, Z3, Z3
-	VMINPS     Z0, Z3, Z3
-	VCVTTPS2DQ Z3, Z3
-	VPMOVDB    Z3, (DX)
+	VPMOVZXBD  (DX), Z4
+	VCVTDQ2PS  Z4, Z4
+	VADDPS     Z0, Z4, Z4
+	VMULPS     (BX), Z3, Z5
+	VADDPS     Z5, Z4, Z4
+	VADDPS     (DI), Z4, Z4
+	VSUBPS     Z0, Z4, Z4
+	VMAXPS     Z2, Z4, Z4
+	VMINPS     Z1, Z4, Z4
+	VCVTTPS2DQ Z4, Z4
+	VPMOVDB    Z4, (DX)
 	ADDQ       $0x40, BX
 	ADDQ       $0x40, DI
 	ADDQ       $0x10, DX
@@ -689,38 +692,41 @@ block_check:
 	VZEROUPPER
 	RET
 
-// func roundLevelsAVX2(groups int, n int, level *uint8, change *float32, inverse *float32, up *float32, top float32)
+// func roundLevelsAVX2(groups int, n int, level *uint8, change *float32, inverse *float32, up *float32, from float32, top float32)
 // Requires: AVX, AVX2
-TEXT ·roundLevelsAVX2(SB), NOSPLIT, $0-52
+TEXT ·roundLevelsAVX2(SB), NOSPLIT, $0-56
 	MOVQ         groups+0(FP), AX
 	MOVQ         n+8(FP), CX
 	MOVQ         level+16(FP), DX
 	MOVQ         change+24(FP), BX
 	MOVQ         inverse+32(FP), SI
 	MOVQ         up+40(FP), DI
-	VBROADCASTSS top+48(FP), Y0
-	VMOVUPS      c00000000<>+0(SB), Y1
+	VBROADCASTSS from+48(FP), Y0
+	VBROADCASTSS top+52(FP), Y1
+	VMOVUPS      c00000000<>+0(SB), Y2
 	JMP          group_check
 
 group:
-	VBROADCASTSS (SI), Y2
+	VBROADCASTSS (SI), Y3
 	ADDQ         $0x04, SI
 	MOVQ         CX, R8
 	JMP          vector_check
 
 vector:
-	VPMOVZXBD    (DX), Y3
-	VCVTDQ2PS    Y3, Y3
-	VMULPS       (BX), Y2, Y4
-	VADDPS       Y4, Y3, Y3
-	VADDPS       (DI), Y3, Y3
-	VMAXPS       Y1, Y3, Y3
-	VMINPS       Y0, Y3, Y3
-	VCVTTPS2DQ   Y3, Y3
-	VEXTRACTI128 $0x01, Y3, X4
-	VPACKUSDW    X4, X3, X4
-	VPACKUSWB    X4, X4, X4
-	VMOVQ        X4, (DX)
+	VPMOVZXBD    (DX), Y4
+	VCVTDQ2PS    Y4, Y4
+	VADDPS       Y0, Y4, Y4
+	VMULPS       (BX), Y3, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       (DI), Y4, Y4
+	VSUBPS       Y0, Y4, Y4
+	VMAXPS       Y2, Y4, Y4
+	VMINPS       Y1, Y4, Y4
+	VCVTTPS2DQ   Y4, Y4
+	VEXTRACTI128 $0x01, Y4, X5
+	VPACKUSDW    X5, X4, X5
+	VPACKUSWB    X5, X5, X5
+	VMOVQ        X5, (DX)
 	ADDQ         $0x20, BX
 	ADDQ         $0x20, DI
 	ADDQ         $0x08, DX

@@ -2,8 +2,8 @@
 
 package kernels
 
-func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, top int) {
-	roundLevelsGeneric(level, change, n, inverse, up, top)
+func roundLevels(level []uint8, change []float32, n int, inverse, up []float32, from float32, top int) {
+	roundLevelsGeneric(level, change, n, inverse, up, from, top)
 }
 
 func levelSums(sums [][2]int32, level []uint8, n int) { levelSumsGeneric(sums, level, n) }

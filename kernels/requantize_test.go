@@ -31,8 +31,9 @@ func TestRoundLevels(t *testing.T) {
 					got[i] = uint8(i * 7 % 64)
 				}
 				copy(want, got)
-				RoundLevels(got, change, n, inverse, up, 63)
-				roundLevelsGeneric(want, change, n, inverse, up, 63)
+				from, top := float32(-31*(groups%2)), 63+192*(groups%3/2)
+				RoundLevels(got, change, n, inverse, up, from, top)
+				roundLevelsGeneric(want, change, n, inverse, up, from, top)
 				if !bytes.Equal(got, want) {
 					t.Fatalf("%d groups of %d: got %v, want %v", groups, n, got, want)
 				}

@@ -1,6 +1,8 @@
 package quant
 
 import (
+	"bytes"
+
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/kernels"
 )
@@ -53,10 +55,11 @@ func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 		g.load(b, have)
 		g.unpack(codes, b)
 		if groups := f.weights / g.group; g.roundsTogether(round) && have.regular(groups) {
-			old := *codes
+			old := work.old[:f.weights]
+			copy(old, codes[:])
 			kernels.RoundLevels(codes[:f.weights], change[at:at+f.weights], g.group, have.inverse[:groups],
-				round.Stochastic[at:at+f.weights], len(g.values)-1)
-			if old != *codes {
+				round.Stochastic[at:at+f.weights], g.from, len(g.values)-1)
+			if !bytes.Equal(old, codes[:f.weights]) {
 				g.pack(b, codes)
 			}
 			dst = dst[f.bytes:]
@@ -110,7 +113,7 @@ func (g *layout) roundGroup(codes []uint8, change []float32, scale, offset float
 	}
 	inverse := 1 / scale
 	if g.even && g.ranks == nil && round.Master == nil {
-		return roundEven(codes, change, inverse, len(g.values)-1, round.Stochastic)
+		return roundEven(codes, change, inverse, g.from, len(g.values)-1, round.Stochastic)
 	}
 	up := float32(0.5)
 	for i, d := range change {
@@ -135,8 +138,8 @@ func (g *layout) roundGroup(codes []uint8, change []float32, scale, offset float
 }
 
 // roundEven is roundGroup for values that are 1 apart with the codes as ranks: the new code is the whole part of code +
-// change + up.
-func roundEven(codes []uint8, change []float32, inverse float32, top int, thresholds []float32) (changed bool) {
+// change + up. The sum is one of numbers that are counted from another than 0.
+func roundEven(codes []uint8, change []float32, inverse, from float32, top int, thresholds []float32) (changed bool) {
 	up, most := float32(0.5), float32(top)
 	codes = codes[:len(change)]
 	if thresholds != nil {
@@ -149,7 +152,7 @@ func roundEven(codes []uint8, change []float32, inverse float32, top int, thresh
 		if thresholds != nil {
 			up = thresholds[i]
 		}
-		f := float32(codes[i]) + float32(d*inverse) + up
+		f := float32(codes[i]) + from + float32(d*inverse) + up - from
 		switch { // compared as floats: the change may be far beyond the integers
 		case !(f >= 0):
 			f = 0

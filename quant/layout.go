@@ -14,6 +14,7 @@ type layout struct {
 	// The fields below are empty where weights have no codes of their own.
 	values []float32   // values of the codes before scaling, ascending
 	even   bool        // values are 1 apart
+	from   float32     // what a code is counted from where a change is added to it and the sum is rounded
 	ranks  *[256]uint8 // rank of a code's value; nil: the code itself
 	codes  []uint8     // codes by rank; nil: the rank itself
 	unpack unpackCodes

@@ -56,16 +56,32 @@ func blockQ8_0(b *[bytesQ8_0]byte, x *[weightsQ8_0]float32) {
 	}
 }
 
-// layoutQ8_0 has the codes from -127 to 127. -128, which no quantizer writes, is kept where a file has it, and never
-// written, because kernels that split sign and magnitude fail on it.
+// layoutQ8_0 has the codes 0 to 254 of the bytes -127 to 127. -128, which no quantizer writes, has the code of -127. It
+// is kept where a file has it and the code stays, and never written, because kernels that split sign and magnitude fail
+// on it.
 func layoutQ8_0() *layout {
 	g := oneScale(32, 0).with(-127, 255,
-		func(codes *[weightsK]uint8, b []byte) { copy(codes[:32], b[2:34]) },
-		func(b []byte, codes *[weightsK]uint8) { copy(b[2:34], codes[:32]) })
-	ranks, codes := new([256]uint8), make([]uint8, 255)
-	for i := range codes {
-		codes[i] = uint8(int8(i - 127))
-		ranks[codes[i]] = uint8(i)
-	}
-	return g.byRank(ranks, codes)
+		func(codes *[weightsK]uint8, b []byte) {
+			for i := 0; i < 32; i += 8 {
+				up := load8(b[2+i:]) ^ eachByte*0x80
+				store8(codes[i:], up-otherThanZero(up))
+			}
+		},
+		func(b []byte, codes *[weightsK]uint8) {
+			for i := 0; i < 32; i += 8 {
+				code := load8(codes[i:])
+				kept := eachByte &^ (otherThanZero(code) | otherThanZero(load8(b[2+i:])^eachByte*0x80))
+				store8(b[2+i:], (code+eachByte-kept)^eachByte*0x80)
+			}
+		})
+	g.from = -127
+	return g
+}
+
+// eachByte is 1 in each of eight bytes.
+const eachByte = 0x0101010101010101
+
+// otherThanZero is 1 in each byte where x is not 0.
+func otherThanZero(x uint64) uint64 {
+	return ((x&(eachByte*0x7f) + eachByte*0x7f) | x) >> 7 & eachByte
 }

@@ -48,7 +48,7 @@ type blockScales struct {
 // blockWork is memory for one block: arguments of function values would be allocated on the heap for each call.
 type blockWork struct {
 	have, want blockScales
-	codes      [weightsK]uint8
+	codes, old [weightsK]uint8
 }
 
 var blockWorks = sync.Pool{New: func() any { return new(blockWork) }}

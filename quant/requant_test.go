@@ -373,3 +373,53 @@ func slicesEqual(x, y []float32) bool {
 	}
 	return len(x) == len(y)
 }
+
+// TestSetCodesOfBytes compares the codes of Q8_0 with their definition: the nearest whole number from -127 to 127, and
+// -128 where a file has it and the weight stays.
+func TestSetCodesOfBytes(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 5))
+	special := []float32{0, float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 3e38, -3e38, 1e-30}
+	for round := range 300 {
+		base, change, up := make([]byte, 2*bytesQ8_0), make([]float32, 64), make([]float32, 64)
+		for i := range base {
+			base[i] = byte(r.Uint32())
+			if r.IntN(8) == 0 {
+				base[i] = 0x80
+			}
+		}
+		for b := range 2 {
+			storeHalf((*[2]byte)(base[b*bytesQ8_0:]), float32(r.NormFloat64()))
+		}
+		for i := range change {
+			change[i], up[i] = float32(r.NormFloat64())*float32(round%7), float32(r.IntN(1<<16))/(1<<16)
+			if r.IntN(10) == 0 {
+				change[i] = special[r.IntN(len(special))]
+			}
+		}
+		for _, rounding := range []Rounding{{}, {Stochastic: up}} {
+			got, want := make([]byte, len(base)), bytes.Clone(base)
+			for i, d := range change {
+				at := i/32*bytesQ8_0 + 2 + i%32
+				scale := loadHalf((*[2]byte)(base[i/32*bytesQ8_0:]))
+				value, u := max(int(int8(base[at])), -127), float32(0.5)
+				if rounding.Stochastic != nil {
+					u = up[i]
+				}
+				f := float32(value) + float32(d*(1/scale)) + u + 127
+				to := 254
+				if !(f >= 0) {
+					to = 0
+				} else if f < 255 {
+					to = int(f)
+				}
+				if d != 0 && to-127 != value {
+					want[at] = byte(int8(to - 127))
+				}
+			}
+			SetCodes(gguf.Q8_0, got, base, append([]float32(nil), change...), rounding)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("round %d: got %v, want %v", round, got, want)
+			}
+		}
+	}
+}

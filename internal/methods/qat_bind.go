@@ -192,15 +192,24 @@ func (at *qatAttachment) Linear(t *autograd.Tape, l *model.Linear, x, y *autogra
 	if s == nil || !s.trained {
 		return y
 	}
-	if s.code.A != nil {
+	rows := s.scale.A != nil || s.factors != nil // the gradient of the weights is needed
+	codes := s.code.A != nil && rows && s.codesOfRows(x.Rows)
+	if s.code.A != nil && !codes {
 		t.TapLowRank(y, x, s.code.A, s.code.b, s.factor, 1)
 	}
-	if s.scale.A != nil || s.factors != nil {
-		t.TapRows(y, x, &GroupGradient{Site: s})
+	if rows {
+		t.TapRows(y, x, &GroupGradient{Site: s, codes: codes})
 	} else if s.Offset.A != nil {
 		t.TapLowRank(y, x, s.Offset.A, s.Offset.b, s.factor, quant.GroupLen(s.Base.Type))
 	}
 	return y
+}
+
+// codesOfRows reports whether the gradients of the codes' pair take less arithmetic from the gradient of the weights,
+// where that is there, than from the inputs and the gradients of this many tokens.
+func (s *QATSite) codesOfRows(tokens int) bool {
+	out, in := s.Base.Rows, s.Base.Cols
+	return tokens*(out+in) > out*in
 }
 
 // GroupGradient collects the gradients of the factors and offsets of all groups of a matrix.
@@ -208,6 +217,7 @@ type GroupGradient struct {
 	Site           *QATSite
 	Factor, Offset []float32 // (out, groups)
 	weights        []float32 // of the present rows
+	codes          bool      // it also adds those of the codes' pair
 }
 
 // AddRows sums the gradient of the weights over groups: as it is for offsets, times the weights of the base for
@@ -220,6 +230,9 @@ func (g *GroupGradient) AddRows(t *autograd.Tape, r0, r1 int, dw []float32) {
 		if g.Site.Offset.A != nil {
 			g.Offset = t.Scratch(w.Rows * groups)
 		}
+	}
+	if g.codes {
+		g.Site.code.addRows(dw, r0, r1, g.Site.factor)
 	}
 	requant.EachPiece(r1-r0, func(i0, i1 int, _ *requant.Scratch) {
 		for r := r0 + i0; r < r0+i1; r++ {
@@ -261,12 +274,15 @@ func (g *GroupGradient) Done(*autograd.Tape) {
 }
 
 // addGradient adds to the gradients of A and B those from the gradient d (out, groups) of factor·B·A.
-func (p QATPair) addGradient(d []float32, factor float32) {
-	out, rank, groups := p.b.Rows, p.A.Rows, p.A.Cols
+func (p QATPair) addGradient(d []float32, factor float32) { p.addRows(d, 0, p.b.Rows, factor) }
+
+// addRows adds to the gradients of A and B those from rows r0 to r1-1 of the gradient d (r1-r0, in) of factor·B·A.
+func (p QATPair) addRows(d []float32, r0, r1 int, factor float32) {
+	n, rank, in := r1-r0, p.A.Rows, p.A.Cols
 	// dB += factor·d·Aᵀ
-	kernels.Gemm(false, true, out, rank, groups, factor, d, groups, p.A.Data, groups, 1, p.b.Grad, rank)
+	kernels.Gemm(false, true, n, rank, in, factor, d, in, p.A.Data, in, 1, p.b.Grad[r0*rank:], rank)
 	// dA += factor·Bᵀ·d
-	kernels.Gemm(true, false, rank, groups, out, factor, p.b.Data, rank, d, groups, 1, p.A.Grad, groups)
+	kernels.Gemm(true, false, rank, in, n, factor, p.b.Data[r0*rank:], rank, d, in, 1, p.A.Grad, in)
 }
 
 // changes are the differences between the requantized blocks and those of the base.

@@ -21,11 +21,11 @@ func requantizeFile(g *gen) {
 
 // roundLevels is RoundLevels of groups of n weights, a multiple of 16.
 func roundLevels(g *gen, s isa) {
-	g.kernel(s, "roundLevels", "(groups, n int, level *uint8, change, inverse, up *float32, top float32)",
-		"level[i] = whole part of level[i] + change[i]*inverse[group] + up[i], within 0 to top")
+	g.kernel(s, "roundLevels", "(groups, n int, level *uint8, change, inverse, up *float32, from, top float32)",
+		"level[i] = whole part of level[i] + from + change[i]*inverse[group] + up[i] - from, within 0 to top")
 	groups, n, level, change := g.param("groups"), g.param("n"), g.param("level"), g.param("change")
 	inverse, up := g.param("inverse"), g.param("up")
-	top, zero, factor, count := g.splat("top"), g.constant(0), g.vec(), g.GP64()
+	from, top, zero, factor, count := g.splat("from"), g.splat("top"), g.constant(0), g.vec(), g.GP64()
 	g.loop("group", groups, 1, func() {
 		g.VBROADCASTSS(operand.Mem{Base: inverse}, factor)
 		g.ADDQ(operand.Imm(4), inverse)
@@ -34,9 +34,11 @@ func roundLevels(g *gen, s isa) {
 			f, d := g.vec(), g.vec()
 			g.VPMOVZXBD(operand.Mem{Base: level}, f)
 			g.VCVTDQ2PS(f, f)
+			g.VADDPS(from, f, f)
 			g.VMULPS(operand.Mem{Base: change}, factor, d)
 			g.VADDPS(d, f, f)
 			g.VADDPS(operand.Mem{Base: up}, f, f)
+			g.VSUBPS(from, f, f)
 			g.VMAXPS(zero, f, f) // 0 of what is no number
 			g.VMINPS(top, f, f)
 			g.VCVTTPS2DQ(f, f)
