@@ -198,13 +198,27 @@ func (g *gemm) packRowsB(s *scratch, number, n0, n1, k0, k1 int) {
 	}
 	depth := k1 - k0
 	padded := t.words(depth) * t.numbers
-	tile := grow(&s.tile, padded*tileLD)
-	g.w.Tile(tile, tileLD, g.skip+k0, g.skip+k1, first+n0, first+n1)
-	clear(tile[depth*tileLD:])
+	tile, ld := g.inPlace(g.skip+k0, first+n0, padded, depth, n1-n0)
+	if tile == nil {
+		tile, ld = grow(&s.tile, padded*tileLD), tileLD
+		g.w.Tile(tile, tileLD, g.skip+k0, g.skip+k1, first+n0, first+n1)
+		clear(tile[depth*tileLD:])
+	}
 	for n := n0; n < n1; n += t.nr {
 		panel, _ := g.panelB(number, n/t.nr, k0/t.block)
-		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], tileLD, padded, min(n1-n, t.nr))
+		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], ld, padded, min(n1-n, t.nr))
 	}
+}
+
+// inPlace is where rows of B from row k and column n on can be packed from as they lie: B is a plain matrix, and whole
+// panels of it are packed without being written to. Elsewhere it is nil.
+func (g *gemm) inPlace(k, n, padded, depth, cols int) (rows []float32, ld int) {
+	t := &g.tiling
+	d, ok := dense(g.w)
+	if !ok || t.numbers == 1 || padded != depth || cols%t.nr != 0 {
+		return nil, 0
+	}
+	return d.Data[k*d.Cols+n:], d.Cols
 }
 
 // packColumns packs k rows of n columns from word number first of a panel on.
