@@ -15,6 +15,7 @@ import (
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/autograd"
+	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/lowrank"
 	"github.com/peftconv/peftconv/internal/methods"
@@ -482,4 +483,44 @@ func writeImatrix(t *testing.T, b *attach.Base, cols int) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestQATCodesOfTheWeightsGradient: beside scales, whose factors are zero, the pairs of codes have the gradients that
+// they have alone, but for rounding: there these come from the gradient of the weights.
+func TestQATCodesOfTheWeightsGradient(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.WriteTinyK(t))
+	packed, set := randomBatch(512, 32, b.Model.Spec.Vocab)
+	gradients := func(channels, precision string) map[string][]float32 {
+		a, err := methods.NewQAT(b, method.QAT{Channels: channels, Rank: 2, Seed: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pefttest.Stir(a, 5)
+		for _, p := range a.Tensors {
+			if strings.HasSuffix(p.Name, "qat_scale_B.weight") {
+				clear(p.Data)
+			}
+		}
+		run, err := newTrainer(b, a, set, nil, plain(Options{Steps: 1, Precision: precision}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		group := stepBatches{batches: []*batch.Batch{packed}}
+		if _, _, err := run.gradient(context.Background(), group, 1e-3); err != nil {
+			t.Fatal(err)
+		}
+		byName := map[string][]float32{}
+		for _, p := range attach.Views(a.Tensors, run.bound.Grads) {
+			byName[p.Name] = p.Data
+		}
+		return byName
+	}
+	for precision, most := range map[string]float64{PrecisionF32: 0.01, PrecisionInt8: 0.05} {
+		alone, beside := gradients("code", precision), gradients("scale+code", precision)
+		for name, want := range alone {
+			if e := pefttest.Relative(beside[name], want); !(e < most) {
+				t.Errorf("%s: the gradient of %s is %.2g off", precision, name, e)
+			}
+		}
+	}
 }
