@@ -104,12 +104,13 @@ func BenchmarkGemmQuantized(b *testing.B) {
 	}
 }
 
-// TestGemmTPrec multiplies by the transpose of a matrix in each precision, on every tier, and wants what float32 gives,
-// the same with any number of threads.
+// TestGemmTPrec multiplies the transpose of a matrix in each precision, on every tier, and wants what float32 gives,
+// and the same with any number of threads.
 func TestGemmTPrec(t *testing.T) {
 	defer kernels.UseTier(kernels.Tier())
 	defer kernels.SetThreads(0)
-	for _, shape := range [][3]int{{1, 1, 1}, {3, 40, 20}, {14, 32, 512}, {15, 33, 513}, {100, 70, 300}, {200, 300, 1100}} {
+	for _, shape := range [][3]int{{1, 1, 1}, {3, 40, 20}, {14, 32, 512}, {15, 33, 513}, {100, 70, 300},
+		{200, 300, 1100}} {
 		m, n, k := shape[0], shape[1], shape[2]
 		wide := m + 5 // rows of a are part of longer ones
 		a, b := gaussians(k*wide), gaussians(k*n)
@@ -117,7 +118,8 @@ func TestGemmTPrec(t *testing.T) {
 		kernels.GemmTPrec(kernels.F32, m, n, k, a[2:], wide, b, 0, want)
 		for _, tier := range kernels.Tiers() {
 			kernels.UseTier(tier)
-			for p, tolerance := range map[kernels.Precision]float64{kernels.F32: 1e-5, kernels.BF16: 0.006, kernels.Int8: 0.03} {
+			for p, tolerance := range []float64{kernels.F32: 1e-5, kernels.BF16: 0.006, kernels.Int8: 0.03} {
+				p := kernels.Precision(p)
 				var first []float32
 				for _, threads := range []int{1, 3} {
 					kernels.SetThreads(threads)

@@ -25,6 +25,15 @@ func HasBF16() bool { return hasBF16() }
 // HasInt8 says whether the processor has instructions that multiply bytes, on the current tier.
 func HasInt8() bool { return hasInt8() }
 
+// ForSums is the precision of gradients that are summed over many rows, beside products in precision p: p, or BF16 in
+// the place of F32 where that is faster, because the gradients of two rows differ far more than by such a rounding.
+func (p Precision) ForSums() Precision {
+	if p == F32 {
+		return AutoPrecision()
+	}
+	return p
+}
+
 // AutoPrecision is BF16 where multiplying bfloat16 numbers is measured to be faster than multiplying float32, and F32
 // elsewhere. It measures once, which takes some milliseconds.
 func AutoPrecision() Precision {

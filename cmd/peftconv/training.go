@@ -40,7 +40,8 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.StringVar(&t.Precision, "precision", train.PrecisionAuto, "`PRECISION` of the products with frozen weights: "+
 		"f32, bf16, int8 or auto, which is int8 over quantized weights where the processor has instructions for it, the "+
 		"rate is not high and a check before the first step finds little harm, and else bf16 where that is faster, or "+
-		"f32; everything else, and evaluation, is float32")
+		"f32; what --qat scale and row learn from is rounded alike (f32: to bf16 where that is faster); everything else, "+
+		"and evaluation, is float32")
 	fs.BoolVar(&t.IgnoreMemory, "ignore-memory", false, "start even if there is too little memory")
 	cli.Detail(fs, "micro-batch-tokens", "accumulate", "schedule", "warmup", "weight-decay", "clip", "recompute",
 		"precision", "ignore-memory")

@@ -24,9 +24,8 @@ type tapRowsOp struct {
 	sink RowGradient
 }
 
-// TapRows returns y = x·wᵀ unchanged; backward passes dyᵀ·x, the gradient of w (out, in), to sink. At most some
-// megabytes of it exist at a time. x and dy are rounded as for products with frozen matrices, and also where these are
-// in float32, to bfloat16 if that is faster: the sum is over many tokens, whose gradients differ far more.
+// TapRows returns y = x·wᵀ unchanged; backward passes dyᵀ·x, the gradient of w (out, in), to sink, a few megabytes at a
+// time. Both are rounded for that (kernels.Precision.ForSums).
 func (t *Tape) TapRows(y, x *Tensor, sink RowGradient) *Tensor {
 	if x.Rows != y.Rows {
 		panic("autograd: TapRows: rows of x and y differ")
@@ -42,11 +41,7 @@ func (op *tapRowsOp) backward(t *Tape) {
 		return
 	}
 	rows := min(y.Cols, max(64, tapValues/x.Cols))
-	precision := t.precision
-	if precision == kernels.F32 {
-		precision = kernels.AutoPrecision() // BF16 or F32
-	}
-	start := t.mark()
+	precision, start := t.precision.ForSums(), t.mark()
 	dw := t.arena.alloc(rows * x.Cols)
 	for r0 := 0; r0 < y.Cols; r0 += rows {
 		r1 := min(y.Cols, r0+rows)
