@@ -52,11 +52,7 @@ type experiments struct {
 }
 
 func newExperiments(t *testing.T, spec string) *experiments {
-	e := &experiments{t: t, words: map[string]string{}, dir: t.TempDir()}
-	for _, word := range strings.Fields(spec) {
-		key, value, _ := strings.Cut(word, "=")
-		e.words[key] = value
-	}
+	e := &experiments{t: t, words: wordsOf(spec), dir: t.TempDir()}
 	for _, rate := range e.list("rates", "") {
 		if channel, factor, ok := strings.Cut(rate, ":"); ok {
 			f, err := strconv.ParseFloat(factor, 64)
@@ -68,6 +64,16 @@ func newExperiments(t *testing.T, spec string) *experiments {
 	}
 	e.texts()
 	return e
+}
+
+// wordsOf are the words key=value of a specification.
+func wordsOf(spec string) map[string]string {
+	words := map[string]string{}
+	for _, word := range strings.Fields(spec) {
+		key, value, _ := strings.Cut(word, "=")
+		words[key] = value
+	}
+	return words
 }
 
 // texts sets what is trained on and what is held out: the end of Shakespeare, or the test problems of gsm8k.
