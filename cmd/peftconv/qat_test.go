@@ -45,6 +45,14 @@ func TestQAT(t *testing.T) {
 		}
 		want(t, cli.ExitOK, "generate", "--lora", adapter, "--prompt", "the", "--n", "3")
 	}
+	for flags, decay := range map[string]string{"": "4", "--weight-decay 0": "0", "--weight-decay 3": "3"} {
+		adapter := trained(t, base, append([]string{"--qat", "auto", "--lr", "0.01", "--steps", "1"},
+			strings.Fields(flags)...)...)
+		stdout, _ := want(t, cli.ExitOK, "inspect", adapter, "--json")
+		if !strings.Contains(stdout, `weight_decay\":`+decay+",") {
+			t.Errorf("with %q inspect prints %s", flags, stdout)
+		}
+	}
 	lora := trained(t, base, "--steps", "20")
 	stdout, _ := want(t, cli.ExitOK, "merge", "--lora", lora, "--out", out, "--eval-data", text, "--seq-len", "32",
 		"--force")

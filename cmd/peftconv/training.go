@@ -12,12 +12,14 @@ import (
 
 // trainingFlags are the flags that every training has, of one method or of several.
 type trainingFlags struct {
-	train  train.Options
-	warmup float64
+	train    train.Options
+	warmup   float64
+	training *pflag.FlagSet // they are in it
 }
 
 func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	t := &o.train
+	o.training = fs
 	fs.IntVarP(&t.Epochs, "epochs", "e", 0, "`N` passes over the data; 0 is 1, or as many as --steps take")
 	fs.IntVarP(&t.Steps, "steps", "n", 0, "`N` optimizer steps; 0 is as many as --epochs take")
 	fs.IntVar(&t.BatchTokens, "batch-tokens", 2048, "the most `TOKENS` of a packed batch: whole examples, end to end")
@@ -31,7 +33,8 @@ func (o *trainingFlags) addCommon(fs *pflag.FlagSet) {
 	fs.Float64Var(&o.warmup, "warmup", 0,
 		"`STEPS` in which the rate rises from 0; a value below 1 is a share of all steps")
 	fs.Float64Var(&t.WeightDecay, "weight-decay", 0,
-		"AdamW's `DECAY` of the adapter's weights for each step, times the learning rate")
+		"AdamW's `DECAY` of the adapter's weights for each step, times the learning rate; where it is not given, 0, but 4 or "+
+			"1 with --qat auto, if there is neither --retain nor --teacher")
 	fs.Float64Var(&t.Clip, "clip", 1, "scale gradients down to this `NORM`; 0 is never")
 	fs.Uint64Var(&t.Seed, "seed", 42, "`SEED` of the adapter's start, of the order of the data and of dropout")
 	fs.StringVar(&t.Recompute, "recompute", train.RecomputeAuto,
@@ -86,6 +89,9 @@ func (o *trainingFlags) common() train.Options {
 	}
 	if opt.Clip == 0 {
 		opt.Clip = -1 // never, which is not the option's default
+	}
+	if opt.WeightDecay == 0 && o.training.Changed("weight-decay") {
+		opt.WeightDecay = -1 // likewise
 	}
 	return opt
 }

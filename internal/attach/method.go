@@ -71,6 +71,8 @@ type Traits struct {
 	Classes       int    // labels of a head of its own, which takes the place of the base's
 	SumsGroups    bool   // it requantizes blocks itself, by gradients that are summed over groups of weights
 	Master        string // identity of the master weights that its codes are rounded from
+	// Decay is the weight decay that suits it where nothing else keeps the model near the base; 0: none.
+	Decay float64
 	// Collapse is set where a method is trained in another form than it is used in, such as by an encoder of virtual
 	// tokens: it gives the tensors of the form that stays, or nil where the adapter has that form already.
 	Collapse func(b *Base, params []Param) ([]Param, error)

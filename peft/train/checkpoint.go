@@ -121,7 +121,7 @@ func (t *trainer) checkpoint() (checkpoint, error) {
 		State: t.state, Seed: o.Seed, BatchTokens: o.BatchTokens, MicroBatch: o.MicroBatch,
 		Accumulate: o.Accumulate,
 		LR:         o.LR, LRRatio: o.LRRatio, RouterLoss: o.RouterAuxLoss, Schedule: o.Schedule, Warmup: t.schedule.warmup,
-		WeightDecay: o.WeightDecay, Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
+		WeightDecay: o.decay(), Clip: o.clip(), Betas: [2]float64{o.Beta1, o.Beta2},
 		Eps:       o.Eps,
 		Precision: t.gradients.precision.String(), Data: data, Base: sum,
 		Packing: o.packing(), Objective: objective,

@@ -239,7 +239,7 @@ func (f *frontier) trained(b *attach.Base, a *attach.Adapter, p *frontierPoint, 
 		t.Fatal(err)
 	}
 	opt := plain(Options{Steps: int(o.number("steps", float64(f.number("steps", 80)))), BatchTokens: 1024, LR: rate,
-		Clip: 1, Seed: seed, Schedule: cmp.Or(o.values["schedule"], ScheduleCosine), WeightDecay: o.number("decay", 0)})
+		Clip: 1, Seed: seed, Schedule: cmp.Or(o.values["schedule"], ScheduleCosine), WeightDecay: o.number("decay", -1)})
 	if o.has("retain") {
 		opt.Retain = &Retention{Data: pefttest.Data(f.load(b, f.words["known-train"]))}
 	}

@@ -57,6 +57,39 @@ func newQATAdapter(t *testing.T, b *attach.Base, channels string) *attach.Adapte
 	return a
 }
 
+// TestQATDecay: ChannelAuto has a weight decay where nothing else is asked for, and a higher rate.
+func TestQATDecay(t *testing.T) {
+	retained := &Retention{Data: pefttest.Data(pefttest.TinyData(7, 5))}
+	for name, c := range map[string]struct {
+		typ      gguf.Type
+		channels string
+		opt      Options
+		want     float64
+	}{
+		"codes": {gguf.Q4_0, "auto", Options{LR: 0.01}, 4}, "scales": {gguf.IQ3_S, "auto", Options{LR: 0.01}, 1},
+		"high rate": {gguf.Q4_0, "auto", Options{LR: 0.1}, 0.5}, "by name": {gguf.Q4_0, "scale+code", Options{}, 0},
+		"none": {gguf.Q4_0, "auto", Options{WeightDecay: -1}, 0}, "given": {gguf.Q4_0, "auto", Options{WeightDecay: 2}, 2},
+		"retained": {gguf.Q4_0, "auto", Options{Retain: retained}, 0},
+	} {
+		b := pefttest.OpenBase(t, pefttest.BlocksIn(c.typ).WriteGGUF(t))
+		a := newQATAdapter(t, b, c.channels)
+		c.opt.Steps, c.opt.BatchTokens = 1, 80
+		if _, err := trainAdapter(t.Context(), b, a, pefttest.TinyData(24, 1), nil, plain(c.opt)); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.Origin.Training.WeightDecay; got != c.want {
+			t.Errorf("%s: weight decay %v, expected %v", name, got, c.want)
+		}
+		times := 1.0
+		if c.channels == "auto" {
+			times = 2
+		}
+		if got, want := a.SuggestLR(b), attach.TimesSuggested(b, times); got != want {
+			t.Errorf("%s: a rate of %v is suggested, expected %v", name, got, want)
+		}
+	}
+}
+
 // TestQATMergesWhatItTrained: for every type the merged file has the types and the size of the base and, byte for byte,
 // the tensors that the last forward pass multiplied with; its loss is that of the training run.
 func TestQATMergesWhatItTrained(t *testing.T) {

@@ -46,26 +46,28 @@ type Options struct {
 	LRRatio float64
 	// > 0: the load-balance loss of the routers, times this, is part of the loss: transformers' router_aux_loss_coef
 	RouterAuxLoss float64
-	WeightDecay   float64    // AdamW's decoupled decay
-	Clip          float64    // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
-	Beta1         float64    // 0: 0.9
-	Beta2         float64    // 0: 0.999
-	Eps           float64    // 0: 1e-8
-	Optimizer     string     // OptimizerAdamW or ""
-	Seed          uint64     // order of the data, dropout
-	SaveEvery     int        // > 0: steps from one checkpoint to the next
-	Keep          int        // > 0: the last Keep of these have names of their own (StepCheckpointPath), and stay
-	EvalEvery     int        // > 0: steps from one evaluation to the next
-	EarlyStop     int        // > 0: the run ends after so many evaluations in a row that were no better than the best
-	KeepBest      bool       // the result is the adapter of the evaluation with the least loss, not of the last step
-	Samples       *Samples   // nil: no prompts are answered
-	Control       *Control   // nil: nothing is asked for in the course of the run
-	Out           string     // the adapter's file; "" writes none, and no checkpoints
-	Resume        string     // checkpoint to resume from
-	Recompute     string     // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
-	IgnoreMemory  bool       // start even where more memory is needed than there is
-	Teacher       *Teacher   // nil: the data's tokens alone are learned
-	Retain        *Retention // nil: nothing is
+	// AdamW's decoupled decay; 0: the method's own (4 or 1 of method.QAT with ChannelAuto, without Teacher and Retain, and
+	// else none), less than 0: none
+	WeightDecay  float64
+	Clip         float64    // the gradient is scaled down to this norm; 0: 1, less than 0: it is left as it is
+	Beta1        float64    // 0: 0.9
+	Beta2        float64    // 0: 0.999
+	Eps          float64    // 0: 1e-8
+	Optimizer    string     // OptimizerAdamW or ""
+	Seed         uint64     // order of the data, dropout
+	SaveEvery    int        // > 0: steps from one checkpoint to the next
+	Keep         int        // > 0: the last Keep of these have names of their own (StepCheckpointPath), and stay
+	EvalEvery    int        // > 0: steps from one evaluation to the next
+	EarlyStop    int        // > 0: the run ends after so many evaluations in a row that were no better than the best
+	KeepBest     bool       // the result is the adapter of the evaluation with the least loss, not of the last step
+	Samples      *Samples   // nil: no prompts are answered
+	Control      *Control   // nil: nothing is asked for in the course of the run
+	Out          string     // the adapter's file; "" writes none, and no checkpoints
+	Resume       string     // checkpoint to resume from
+	Recompute    string     // RecomputeAuto (also ""), RecomputeAlways or RecomputeNever; the result is the same
+	IgnoreMemory bool       // start even where more memory is needed than there is
+	Teacher      *Teacher   // nil: the data's tokens alone are learned
+	Retain       *Retention // nil: nothing is
 	// PrecisionAuto ("" is the same), PrecisionF32, PrecisionBF16 or PrecisionInt8; evaluation is in float32
 	Precision string
 	// Store is what Out has of each weight of an adapter of method.QAT: StoreSmallest ("" is the same), StorePairs or
@@ -270,6 +272,9 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	set(&opt.Beta2, 0.999)
 	set(&opt.Eps, 1e-8)
 	set(&opt.Clip, 1)
+	if opt.Teacher == nil && opt.Retain == nil {
+		set(&opt.WeightDecay, min(a.Method.Traits().Decay, mostDecay/opt.LR))
+	}
 	if opt.BatchTokens == 0 {
 		opt.BatchTokens = 2048
 	}
@@ -298,8 +303,14 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	opt.teach()
 }
 
+// mostDecay is the largest share of a value that a method's own decay takes in one step.
+const mostDecay = 0.05
+
 // clip is the norm that gradients are scaled down to, 0 for none.
 func (opt *Options) clip() float64 { return max(0, opt.Clip) }
+
+// decay is the weight decay, 0 for none.
+func (opt *Options) decay() float64 { return max(0, opt.WeightDecay) }
 
 // check reports values that make no sense.
 func (opt *Options) check() error {
@@ -319,8 +330,8 @@ func (opt *Options) check() error {
 		return fmt.Errorf("learning-rate ratio %v, expected a finite number, 0 or more", opt.LRRatio)
 	case !(opt.RouterAuxLoss >= 0), math.IsInf(opt.RouterAuxLoss, 0):
 		return fmt.Errorf("coefficient %v of the routers' loss, expected a finite number, 0 or more", opt.RouterAuxLoss)
-	case !(opt.WeightDecay >= 0):
-		return fmt.Errorf("weight decay %v, expected 0 or more", opt.WeightDecay)
+	case math.IsNaN(opt.WeightDecay):
+		return fmt.Errorf("weight decay %v, expected a number", opt.WeightDecay)
 	case math.IsNaN(opt.Clip):
 		return fmt.Errorf("clip %v, expected a number", opt.Clip)
 	}
@@ -644,7 +655,7 @@ func (t *trainer) advance(next trainState, lr float64) error {
 func (t *trainer) update(lr float64) {
 	o := kernels.AdamW{
 		Beta1: float32(t.opt.Beta1), Beta2: float32(t.opt.Beta2), Eps: float32(t.opt.Eps),
-		WeightDecay: float32(t.opt.WeightDecay), Step: t.state.Step + 1,
+		WeightDecay: float32(t.opt.decay()), Step: t.state.Step + 1,
 	}
 	for _, r := range t.runs {
 		o.LR = float32(lr * r.rate)
@@ -784,7 +795,7 @@ func (t *trainer) write(r *Result) error {
 		Master: t.adapter.Origin.Master,
 		Training: &attach.Training{
 			Steps: s.Step, Tokens: s.Tokens, LearningRate: o.LR, Schedule: o.Schedule, Warmup: t.schedule.warmup,
-			WeightDecay: o.WeightDecay, Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
+			WeightDecay: o.decay(), Clip: o.clip(), BatchTokens: o.BatchTokens, Accumulate: o.Accumulate,
 			Seed:      o.Seed,
 			Precision: t.gradients.precision.String(), Objective: objective,
 			Loss: s.Loss, BestStep: r.BestStep, BaseLoss: r.BaseLoss, EvalLoss: r.EvalLoss, BlockHashes: t.bound.BlockHashes(),
