@@ -7,14 +7,15 @@ import (
 	"github.com/peftconv/peftconv/kernels"
 )
 
-// HasCodes says whether each weight of type t has a code of its own, which SetCodes can change.
-func HasCodes(t gguf.Type) bool {
-	g := layoutOf(t)
-	return g != nil && g.unpack != nil || isFloat(t)
-}
+// HasCodes says whether SetCodes can change the codes of weights of type t, or what is in their place: floats, and the
+// points of a lattice.
+func HasCodes(t gguf.Type) bool { return HasIntegerCodes(t) || isFloat(t) || HasPoints(t) }
 
-// HasIntegerCodes says whether weights of type t have codes with scales: all types that HasCodes but the floats.
-func HasIntegerCodes(t gguf.Type) bool { return HasCodes(t) && !isFloat(t) }
+// HasIntegerCodes says whether each weight of type t has a code of its own, with a scale.
+func HasIntegerCodes(t gguf.Type) bool {
+	g := layoutOf(t)
+	return g != nil && g.unpack != nil
+}
 
 // A Rounding says how SetCodes rounds a weight to a code. The zero value rounds to nearest.
 type Rounding struct {
@@ -28,8 +29,8 @@ type Rounding struct {
 }
 
 // SetCodes sets dst to a row of blocks with the scales and offsets of base and the codes that base + change rounds to.
-// dst and base may be the same. A weight whose change is 0 keeps its code. Floats become base + change, rounded to the
-// type.
+// dst and base may be the same. A weight whose change is 0 keeps its code, and eight weights with no change keep their
+// points (HasPoints). Floats become base + change, rounded to the type.
 func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 	if len(dst) != len(base) || round.Stochastic != nil && len(round.Stochastic) != len(change) ||
 		round.Master != nil && len(round.Master) != len(change) {
@@ -40,11 +41,15 @@ func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 		return
 	}
 	f, g := mustLookup(t), layoutOf(t)
-	if g.unpack == nil {
+	if !HasCodes(t) {
 		panic("quant: SetCodes of a type whose weights have no code of their own")
 	}
 	if len(change)%f.weights != 0 || len(base) != len(change)/f.weights*f.bytes {
 		panic("quant: SetCodes of a part of a block or with more or fewer changes than weights")
+	}
+	if HasPoints(t) {
+		setPointCodes(t, dst, base, change, round)
+		return
 	}
 	copy(dst, base)
 	work := blockWorks.Get().(*blockWork)

@@ -40,7 +40,7 @@ func codeValues(m Matrix) []float32 {
 
 func TestScalesOfBlocks(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasCodes(typ) || isFloat(typ) {
+		if !HasIntegerCodes(typ) {
 			t.Skip("weights have no codes")
 		}
 		m := quantizedRow(typ, 1024, 21)
@@ -192,7 +192,7 @@ func TestSetScalesOfSingleGroups(t *testing.T) {
 		} else {
 			t.Logf("misses %.3f of the change", e)
 		}
-		if HasCodes(typ) && !isFloat(typ) {
+		if HasIntegerCodes(typ) {
 			after := codeValues(Matrix{typ, 1, m.Cols, data})
 			for i, v := range codeValues(m) {
 				if after[i] != v {
@@ -222,7 +222,7 @@ func norm(x []float32) float64 {
 // Each weight gets the code nearest to its new value.
 func TestSetCodesIsNearest(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasCodes(typ) || isFloat(typ) {
+		if !HasIntegerCodes(typ) {
 			t.Skip("weights have no codes")
 		}
 		m := quantizedRow(typ, 1024, 24)
@@ -251,7 +251,7 @@ func TestSetCodesIsNearest(t *testing.T) {
 // A change far too small for any single weight shows in the mean of many.
 func TestStochasticRoundingKeepsTheMean(t *testing.T) {
 	everyType(t, func(t *testing.T, typ gguf.Type) {
-		if !HasCodes(typ) || isFloat(typ) || len(layoutOf(typ).values) < 8 {
+		if !HasIntegerCodes(typ) || len(layoutOf(typ).values) < 8 {
 			t.Skip("weights have no codes or few, and stop at the ends")
 		}
 		m := quantizedRow(typ, 1<<16, 26)
@@ -357,7 +357,7 @@ func FuzzRequantize(f *testing.F) {
 		}
 		data := rescaled(m, scale, offset)
 		if HasCodes(kind) {
-			if !isFloat(kind) && !slicesEqual(codeValues(m), codeValues(Matrix{kind, 1, m.Cols, data})) {
+			if HasIntegerCodes(kind) && !slicesEqual(codeValues(m), codeValues(Matrix{kind, 1, m.Cols, data})) {
 				t.Error("codes have changed")
 			}
 			SetCodes(kind, data, data, change, Rounding{})

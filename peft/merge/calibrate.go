@@ -236,7 +236,7 @@ func (m *merger) prepareTogether(h *requant.Hessian, maps []*mergeMap) error {
 			least = RoundScales
 		}
 		list[i] = requant.Changed{Requantizer: c.requantizer(least), Load: c.load, Anew: all,
-			Compensate: quant.HasCodes(c.to) && (all || c.rounding == RoundCompensate),
+			Compensate: quant.HasCodes(c.to) && !quant.HasPoints(c.to) && (all || c.rounding == RoundCompensate),
 			Descend:    all || c.rounding == RoundDescent}
 		c.rounding = least
 	}

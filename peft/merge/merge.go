@@ -257,8 +257,7 @@ func (m *merger) touch(l *model.Linear) (*mergeMap, error) {
 // targetType is the type that a touched tensor gets.
 func (m *merger) targetType(l *model.Linear) (gguf.Type, error) {
 	if m.opt.Type == "" {
-		measured := m.opt.Calibration != nil && m.opt.Rounding != RoundCompensate
-		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" && !measured {
+		if quant.NeedsImportance(l.W.Type) && !m.requantizes && m.opt.Imatrix == "" && m.choosesPoints() {
 			return 0, fmt.Errorf("tensor %s is %v, which cannot be made without an importance matrix or calibration data: "+
 				"give one of them, or choose another type", l.Place(), l.W.Type)
 		}

@@ -89,11 +89,22 @@ func (m *merger) importanceOf(l *model.Linear, to gguf.Type) ([]float32, error) 
 // roundingOf is the rounding of a weight, as far as it is known before its changes are.
 func (m *merger) roundingOf(c *mergeMap) string {
 	rounding := cmp.Or(m.opt.Rounding, RoundAuto)
-	measured := m.opt.Calibration != nil && rounding != RoundCompensate && quant.HasPoints(c.to)
-	if c.to != c.w.Type || !quant.HasCodes(c.to) && !measured {
+	if c.to != c.w.Type || !quant.HasCodes(c.to) || quant.HasPoints(c.to) && m.choosesPoints() {
 		return RoundRequantize
 	}
 	return rounding
+}
+
+// choosesPoints says whether the points of a lattice type are chosen anew: their moves are coarse, and are not made at
+// random unless that is asked for.
+func (m *merger) choosesPoints() bool {
+	switch m.opt.Rounding {
+	case RoundAuto, "":
+		return m.opt.Calibration == nil
+	case RoundRequantize, RoundCompensate:
+		return true
+	}
+	return false
 }
 
 // Quantizing from scratch is for tensors of which it keeps enough: its error is then smaller than the noise of

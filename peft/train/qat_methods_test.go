@@ -256,7 +256,6 @@ func TestQuantizedMethodExport(t *testing.T) {
 
 func TestQuantizedMethodRefused(t *testing.T) {
 	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.Q4_0).WriteGGUF(t))
-	lattice := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.IQ3_S).WriteGGUF(t))
 	lora := func(opt method.LoRA) func(*attach.Base) (*attach.Adapter, error) {
 		return func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLoRA(b, opt) }
 	}
@@ -275,7 +274,6 @@ func TestQuantizedMethodRefused(t *testing.T) {
 		{b, lora(method.LoRA{Dropout: 0.1}), method.Quantized{}, "dropout is not possible"},
 		{b, lora(method.LoRA{Norms: true}), method.Quantized{}, "norms and biases"},
 		{b, lora(method.LoRA{Targets: []string{"q_proj", "lm_head"}}), method.Quantized{}, "leave lm_head out"},
-		{lattice, lora(method.LoRA{}), method.Quantized{}, "IQ3_S, whose weights have no codes of their own"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) { return methods.NewLNTuning(b, method.LNTuning{}) },
 			method.Quantized{}, "changes vectors alone"},
 		{b, func(b *attach.Base) (*attach.Adapter, error) {

@@ -43,6 +43,7 @@ var qatTypes = []struct {
 	{gguf.Q5_K, "scale+offset+row"}, {gguf.Q6_K, "scale"}, {gguf.Q6_K, "code"},
 	{gguf.IQ4_NL, "scale"}, {gguf.IQ4_NL, "code"}, {gguf.IQ4_XS, "scale"}, {gguf.IQ4_XS, "code"},
 	{gguf.IQ3_S, "scale"}, {gguf.IQ3_XXS, "row"}, {gguf.IQ2_S, "scale"}, {gguf.TQ2_0, "code"},
+	{gguf.IQ3_XXS, "code"}, {gguf.IQ2_XS, "scale+code"}, {gguf.IQ1_M, "code"},
 	{gguf.TQ1_0, "scale"}, {gguf.MXFP4, "code"}, {gguf.NVFP4, "code"}, {gguf.F16, "scale"},
 	{gguf.BF16, "code"}, {gguf.F32, "scale+offset+row+code"},
 }
