@@ -67,7 +67,7 @@ func TestQATDecay(t *testing.T) {
 		opt      Options
 		want     float64
 	}{
-		"codes": {gguf.Q4_0, "auto", Options{LR: 0.01}, 4}, "scales": {gguf.IQ3_S, "auto", Options{LR: 0.01}, 1},
+		"codes": {gguf.Q4_0, "auto", Options{LR: 0.01}, 4}, "points": {gguf.IQ3_S, "auto", Options{LR: 0.01}, 4},
 		"high rate": {gguf.Q4_0, "auto", Options{LR: 0.1}, 0.5}, "by name": {gguf.Q4_0, "scale+code", Options{}, 0},
 		"none": {gguf.Q4_0, "auto", Options{WeightDecay: -1}, 0}, "given": {gguf.Q4_0, "auto", Options{WeightDecay: 2}, 2},
 		"retained": {gguf.Q4_0, "auto", Options{Retain: retained}, 0},
@@ -556,5 +556,35 @@ func TestQATCodesOfTheWeightsGradient(t *testing.T) {
 				t.Errorf("%s: the gradient of %s is %.2g off", precision, name, e)
 			}
 		}
+	}
+}
+
+// TestOldQATOverPoints: the file of a version that trained only scales of lattice types with the channels auto has no
+// tensors of codes, and keeps its points.
+func TestOldQATOverPoints(t *testing.T) {
+	b := pefttest.OpenBase(t, pefttest.BlocksIn(gguf.IQ3_S).WriteGGUF(t))
+	a := newQATAdapter(t, b, "scale")
+	pefttest.Stir(a, 5)
+	bytesOf := func(channels string) (blocks []byte) {
+		a.Config.Settings.(*methods.QATSettings).Channels = channels
+		path := filepath.Join(t.TempDir(), "old.safetensors")
+		if err := a.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		old, err := attach.Load(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bound, err := old.Attach(b, 1, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, each := range bound.Effect.Blocks {
+			blocks = append(blocks, each.Requantized.Data...)
+		}
+		return blocks
+	}
+	if !bytes.Equal(bytesOf(method.ChannelAuto), bytesOf(method.ChannelScale)) {
+		t.Error("the blocks are others than those of scales alone")
 	}
 }
