@@ -101,14 +101,14 @@ type done struct{}
 func (done) Wait(context.Context) error { return nil }
 
 var (
-	mu    sync.Mutex
-	world World                      = Single{}
-	join  func() (World, error)      // of the engine that is built in; nil: none
-	names = []string{"not built in"} // of that engine
+	mu      sync.Mutex
+	world   World                 = Single{}
+	engine  func() (World, error) // that is built in; nil: none
+	library string                // of it
 )
 
-// Engine builds an engine in: join makes the World of a process that a launcher has started.
-func Engine(name string, f func() (World, error)) { join, names = f, []string{name} }
+// Engine builds an engine in, of a library: join makes the World of a process that a launcher has started.
+func Engine(name string, join func() (World, error)) { engine, library = join, name }
 
 // Now is the World of this process: Single, unless Join has made another.
 func Now() World {
@@ -126,23 +126,23 @@ func Join() (World, error) {
 	mu.Lock()
 	defer mu.Unlock()
 	l := Launched()
-	if world.Size() > 1 || !l.by() {
+	if world.Size() > 1 || l.Launcher == "" {
 		return world, nil
 	}
-	if join == nil {
+	if engine == nil {
 		if l.Size < 2 {
 			return world, nil
 		}
 		return nil, fmt.Errorf("%s started this process as rank %d of %d, but %w: build one with "+
 			"\"go build -tags mpi ./cmd/peftconv\" (docs/cluster.md)", l.Launcher, l.Rank, l.Size, ErrNoEngine)
 	}
-	w, err := join()
+	w, err := engine()
 	if err != nil {
 		return nil, err
 	}
 	if l.Size != 0 && l.Size != w.Size() {
 		return nil, fmt.Errorf("%s started this process as rank %d of %d, but by its MPI library (%s) it is one of %d: the "+
-			"launcher has to be of the same MPI (docs/cluster.md)", l.Launcher, l.Rank, l.Size, names[0], w.Size())
+			"launcher has to be of the same MPI (docs/cluster.md)", l.Launcher, l.Rank, l.Size, library, w.Size())
 	}
 	world = w
 	return w, nil

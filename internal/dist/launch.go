@@ -12,8 +12,6 @@ type Launch struct {
 	Rank, Size int    // Size 0: it is not known
 }
 
-func (l Launch) by() bool { return l.Launcher != "" }
-
 // launchers are the variables by which launchers tell a process its rank and the number of ranks.
 var launchers = []struct{ name, command, rank, size string }{
 	{"mpirun of Open MPI", "mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
