@@ -153,7 +153,7 @@ func decompress(frame []byte, size int) ([]byte, error) {
 	case errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return nil, errkind.Errorf(ErrOtherBlocks, "more than %d bytes of blocks", size)
 	case err != nil:
-		return nil, fmt.Errorf("Zstandard: %w", err)
+		return nil, fmt.Errorf("the Zstandard frame: %w", err)
 	case len(x) != size:
 		return nil, errkind.Errorf(ErrOtherBlocks, "%d bytes of blocks, expected %d", len(x), size)
 	}
