@@ -15,7 +15,9 @@ import (
 	"github.com/peftconv/peftconv/internal/attach"
 	"github.com/peftconv/peftconv/internal/dist"
 	"github.com/peftconv/peftconv/internal/dist/disttest"
+	"github.com/peftconv/peftconv/internal/methods"
 	"github.com/peftconv/peftconv/internal/pefttest"
+	"github.com/peftconv/peftconv/peft/method"
 )
 
 // ranked runs a training on n ranks. change may change the options of a rank. It gives what rank 0 wrote, and what the
@@ -244,6 +246,40 @@ func TestRanksAreAsked(t *testing.T) {
 		var stop *Interrupted
 		if !errors.As(err, &stop) || stop.Step != 3 || (stop.Checkpoint != "") != (rank == 0) {
 			t.Errorf("rank %d: %v, expected an interruption after step 3, with a checkpoint on rank 0", rank, err)
+		}
+	}
+}
+
+// TestRanksRouters: the load-balance loss of routers, and what it trains, do not depend on the number of ranks.
+func TestRanksRouters(t *testing.T) {
+	b := archBase(t, "mixtral")
+	var want []float64
+	var bytesOfOne []byte
+	for n := 1; n <= 3; n++ {
+		var losses []float64
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		var all sync.WaitGroup
+		for _, w := range disttest.New(n) {
+			a, err := methods.NewLoRA(b, method.LoRA{Rank: 4, Seed: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			opt := plain(Options{Steps: 4, BatchTokens: 64, Accumulate: 4, LR: 0.01, RouterAuxLoss: 3, Out: out, comm: w})
+			opt.Observer = OnStep(func(p Progress) { losses = append(losses, p.RouterLoss) })
+			opt.only()
+			all.Go(func() {
+				if _, err := trainAdapter(t.Context(), b, a, archData(), nil, opt); err != nil {
+					t.Errorf("rank %d of %d: %v", w.Rank(), n, err)
+				}
+			})
+		}
+		all.Wait()
+		if n == 1 {
+			want, bytesOfOne = losses, pefttest.FileBytes(t, out)
+			continue
+		}
+		if !slices.Equal(losses, want) || !bytes.Equal(pefttest.FileBytes(t, out), bytesOfOne) || !(want[0] > 1) {
+			t.Errorf("%d ranks: losses of the routers %v, expected %v", n, losses, want)
 		}
 	}
 }
