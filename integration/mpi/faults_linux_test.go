@@ -157,7 +157,7 @@ func TestFullDisk(t *testing.T) {
 		if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=2500k"); err != nil {
 			t.Skipf("mounting a small file system: %v", err)
 		}
-		t.Cleanup(func() { _ = syscall.Unmount(folder, 0) })
+		t.Cleanup(func() { _ = syscall.Unmount(folder, syscall.MNT_DETACH) }) // a launcher may be there for a moment more
 		s := start(t, folder, l.ranks(3, arguments("--steps", "4000", "--save-every", "2", "--keep", "9")...)...)
 		out := s.within(t)
 		if !strings.Contains(out, "no space left on device") {
