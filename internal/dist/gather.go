@@ -58,15 +58,20 @@ func Gather[T Numbers](ctx context.Context, c Comm, values []T, lengths []int) e
 	return nil
 }
 
+// GatherEqual is Gather of parts that have n values each.
+func GatherEqual[T Numbers](ctx context.Context, c Comm, values []T, n int) error {
+	lengths := make([]int, len(values)/n)
+	for i := range lengths {
+		lengths[i] = n
+	}
+	return Gather(ctx, c, values, lengths)
+}
+
 // Texts gives the texts of all ranks, by rank.
 func Texts(ctx context.Context, c Comm, text string) ([]string, error) {
 	sizes := make([]int64, c.Size())
 	sizes[c.Rank()] = int64(len(text))
-	ones := make([]int, c.Size())
-	for r := range ones {
-		ones[r] = 1
-	}
-	if err := Gather(ctx, c, sizes, ones); err != nil {
+	if err := GatherEqual(ctx, c, sizes, 1); err != nil {
 		return nil, err
 	}
 	total, each := 0, make([]int, c.Size())

@@ -153,11 +153,7 @@ func (l *gradients) addUp(ctx context.Context, s *stepBatches, losses []float64)
 	if err := l.total.Finish(l.bound.Grads); err != nil {
 		return err
 	}
-	twos := make([]int, all)
-	for i := range twos {
-		twos[i] = 2
-	}
-	return dist.Gather(ctx, l.comm, losses, twos)
+	return dist.GatherEqual(ctx, l.comm, losses, 2)
 }
 
 // of adds the gradient of a batch, or of what is retained behind the last one. It gives the summed loss of the batch

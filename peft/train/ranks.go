@@ -89,16 +89,14 @@ func (t *trainer) mine(i int) bool { return i%t.opt.comm.Size() == t.opt.comm.Ra
 
 // countBatches tells all ranks of the batches of the step.
 func (t *trainer) countBatches(ctx context.Context) error {
-	size := t.opt.comm.Size()
-	if size == 1 {
+	if t.opt.comm.Size() == 1 {
 		return nil
 	}
-	values, threes := make([]int64, 3*len(t.counts)), make([]int, len(t.counts))
+	values := make([]int64, 3*len(t.counts))
 	for i, c := range t.counts {
 		copy(values[3*i:], []int64{c.tokens, c.targets, c.sequences})
-		threes[i] = 3
 	}
-	if err := dist.Gather(ctx, t.opt.comm, values, threes); err != nil {
+	if err := dist.GatherEqual(ctx, t.opt.comm, values, 3); err != nil {
 		return err
 	}
 	for i := range t.counts {

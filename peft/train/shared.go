@@ -102,12 +102,9 @@ func stepsIn(ctx context.Context, w dist.World, opt *MeasureOptions, took float6
 // add adds a step: what it took on this rank, and how long of that this rank computed and added up gradients.
 func (m *SharedMeasurement) add(ctx context.Context, w dist.World, took, computing, adding float64) error {
 	size := w.Size()
-	all, threes := make([]float64, 3*size), make([]int, size)
-	for r := range threes {
-		threes[r] = 3
-	}
+	all := make([]float64, 3*size)
 	copy(all[3*w.Rank():], []float64{took, computing, adding})
-	if err := dist.Gather(ctx, w, all, threes); err != nil {
+	if err := dist.GatherEqual(ctx, w, all, 3); err != nil {
 		return err
 	}
 	longest := 0.0
