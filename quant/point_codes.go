@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -32,15 +33,6 @@ type pointMove struct {
 // pointMoves are the moves of every point, nearest first.
 type pointMoves [][]pointMove
 
-// movesOf are those of each kind. Two that have the same lattice and values share them.
-var movesOf = map[gguf.Type]func() pointMoves{}
-
-func init() {
-	for t, k := range pointsOf {
-		movesOf[t] = sync.OnceValue(k.findMoves)
-	}
-}
-
 // findMoves lists the nearest points of every point.
 func (k *pointKind) findMoves() pointMoves {
 	value := k.value()
@@ -59,15 +51,7 @@ func (k *pointKind) findMoves() pointMoves {
 				list[q].distance += float32((v - at[i]) * (v - at[i]))
 			}
 		}
-		slices.SortStableFunc(list, func(a, b near) int {
-			switch {
-			case a.distance < b.distance:
-				return -1
-			case a.distance > b.distance:
-				return 1
-			}
-			return 0
-		})
+		slices.SortStableFunc(list, func(a, b near) int { return cmp.Compare(a.distance, b.distance) })
 		moves := make([]pointMove, min(pointNeighbours, n-1))
 		for i := range moves {
 			to := list[i+1]
@@ -114,7 +98,8 @@ func setPointCodes(t gguf.Type, dst, base []byte, change []float32, round Roundi
 		Dequantize(t, work.values, base)
 	}
 	c := &work.codes
-	c.kind, c.moves = pointsOf[t], movesOf[t]()
+	c.kind = pointsOf[t]
+	c.moves = c.kind.moves()
 	group := GroupLen(t)
 	for at := 0; at < len(change); at += PointLen {
 		part := change[at : at+PointLen]

@@ -59,6 +59,7 @@ type pointKind struct {
 	// values of the points, (point, weight); in IQ1 those that are raised, then those that are lowered
 	value    func() []float32
 	features func() []float32
+	moves    func() pointMoves // of all points, for SetCodes
 }
 
 // magnitudes are the values of a lattice's points by those of the codes.
@@ -177,7 +178,7 @@ var pointsOf = map[gguf.Type]*pointKind{
 
 func init() {
 	for _, k := range pointsOf {
-		k.features = sync.OnceValue(k.allFeatures)
+		k.features, k.moves = sync.OnceValue(k.allFeatures), sync.OnceValue(k.findMoves)
 	}
 }
 
