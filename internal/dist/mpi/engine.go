@@ -55,7 +55,6 @@ type engine struct {
 
 // operation is what was begun.
 type operation struct {
-	name  string
 	pins  runtime.Pinner
 	sizes *C.int         // freed at the end
 	copy  unsafe.Pointer // likewise
@@ -199,7 +198,7 @@ func (o *operation) end(err error) {
 
 // begin has the engine begin an operation over some memory.
 func (e *engine) begin(name string, call func(o *operation, req *C.MPI_Request) C.int, memory ...[]byte) dist.Request {
-	o := &operation{name: name, ended: make(chan struct{})}
+	o := &operation{ended: make(chan struct{})}
 	for _, m := range memory {
 		if len(m) > 0 {
 			o.pins.Pin(&m[0])

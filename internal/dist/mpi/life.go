@@ -87,7 +87,7 @@ func (l *life) under() bool {
 
 // post begins to send a message.
 func (l *life) post(to, tag int) *operation {
-	o := &operation{name: "MPI_Isend", ended: make(chan struct{})}
+	o := &operation{ended: make(chan struct{})}
 	req := C.no_request()
 	var nothing C.char
 	rc := C.post(l.control, C.int(to), C.int(tag), unsafe.Pointer(&nothing), 0, &o.copy, &req)
