@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -74,28 +74,26 @@ func TestRunIsBounded(t *testing.T) {
 
 func TestRunEnds(t *testing.T) {
 	bad := errors.New("bad")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	for _, c := range []struct {
 		name string
-		work func(_, i int, _ *[]byte) ([]byte, error)
-		emit func(i int, _ []byte) error
+		work func(i int) error
+		emit func(i int, cancel func()) error
 		want error
 		last int // item that may be emitted
 	}{
-		{"work fails", func(_, i int, _ *[]byte) ([]byte, error) {
+		{"work fails", func(i int) error {
 			if i == 7 {
-				return nil, bad
+				return bad
 			}
-			return nil, nil
+			return nil
 		}, nil, bad, 6},
-		{"emit fails", nil, func(i int, _ []byte) error {
+		{"emit fails", nil, func(i int, _ func()) error {
 			if i == 9 {
 				return bad
 			}
 			return nil
 		}, bad, 9},
-		{"cancelled", nil, func(i int, _ []byte) error {
+		{"cancelled", nil, func(i int, cancel func()) error {
 			if i == 4 {
 				cancel()
 			}
@@ -103,28 +101,29 @@ func TestRunEnds(t *testing.T) {
 		}, context.Canceled, 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := runtime.NumGoroutine()
-			last := -1
-			work := c.work
-			if work == nil {
-				work = func(int, int, *[]byte) ([]byte, error) { return nil, nil }
-			}
-			err := run(ctx, workers(2), numbers(100000), work, func(i int, result []byte) error {
-				last = i
-				if c.emit == nil {
-					return nil
+			synctest.Test(t, func(t *testing.T) { // panics if a goroutine is left over that never ends
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				last := -1
+				err := run(ctx, workers(2), numbers(100000), func(_, i int, _ *[]byte) ([]byte, error) {
+					if c.work == nil {
+						return nil, nil
+					}
+					return nil, c.work(i)
+				}, func(i int, _ []byte) error {
+					last = i
+					if c.emit == nil {
+						return nil
+					}
+					return c.emit(i, cancel)
+				})
+				if !errors.Is(err, c.want) {
+					t.Errorf("error %v, want %v", err, c.want)
 				}
-				return c.emit(i, result)
+				if last > c.last {
+					t.Errorf("item %d was emitted, %d is the last that may be", last, c.last)
+				}
 			})
-			if !errors.Is(err, c.want) {
-				t.Errorf("error %v, want %v", err, c.want)
-			}
-			if last > c.last {
-				t.Errorf("item %d was emitted, %d is the last that may be", last, c.last)
-			}
-			if after := runtime.NumGoroutine(); after > before {
-				t.Errorf("%d goroutines are left over", after-before)
-			}
 		})
 	}
 }
