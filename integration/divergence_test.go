@@ -25,26 +25,12 @@ func TestDivergence(t *testing.T) {
 	text := writeFile(t, "text.txt", head(t, "text/tinyshakespeare.txt", 60_000))
 	ours, theirs := filepath.Join(dir, "ours.logits"), filepath.Join(dir, "theirs.logits")
 	peftconv(t, "eval", "--base", base, "--data", text, "--ctx", "256", "--save-logprobs", ours)
-	llama := "llama-perplexity -t 2 -c 256 -b 256 "
-	shell(t, bin, dir, fmt.Sprintf("%s -m %s -f %s --kl-divergence-base %s", llama, base, text, theirs))
-	number := func(text, pattern string) float64 {
-		t.Helper()
-		found := regexp.MustCompile(pattern).FindStringSubmatch(text)
-		if found == nil {
-			t.Fatalf("nothing like %q in\n%s", pattern, text)
-		}
-		x, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return x
-	}
+	shell(t, bin, dir, fmt.Sprintf("%s -m %s -f %s --kl-divergence-base %s", perplexity, base, text, theirs))
 	// What the two round differently is a larger part of what Q8_0 changes.
 	for kind, times := range map[string]float64{"Q4_0": 1, "Q8_0": 5} {
 		model := filepath.Join(dir, kind+".gguf")
 		peftconv(t, "quantize", base, model, kind)
-		printed := shell(t, bin, dir,
-			fmt.Sprintf("%s -m %s --kl-divergence-base %s --kl-divergence 2>&1", llama, model, ours))
+		printed := divergenceOf(t, bin, model, ours)
 		var figures struct {
 			Perplexity struct{ Value float64 }
 			Divergence struct{ Value, Error float64 } `json:"kl_divergence"`
@@ -67,13 +53,37 @@ func TestDivergence(t *testing.T) {
 			{`RMS Δp\s*:\s*(\S+)`, 100 * figures.RMS.Value, 0.01},
 			{`Same top p:\s*(\S+)`, 100 * figures.SameTop.Value, 3e-3},
 		} {
-			want := number(printed, c.pattern)
+			want := number(t, printed, c.pattern)
 			if math.Abs(c.got/want-1) > times*c.tolerance {
 				t.Errorf("%s, %s: %.6g, llama.cpp has %.6g", kind, c.pattern, c.got, want)
 			}
 		}
 		t.Logf("%s: KL divergence %.6f ± %.6f", kind, figures.Divergence.Value, figures.Divergence.Error)
 	}
+}
+
+// perplexity is the program and how it reads.
+const perplexity = "llama-perplexity -t 1 -c 256 -b 256"
+
+// divergenceOf is what the program prints of a model and the logits of another.
+func divergenceOf(t *testing.T, bin, model, logits string) string {
+	t.Helper()
+	line := fmt.Sprintf("%s -m %s --kl-divergence-base %s --kl-divergence 2>&1", perplexity, model, logits)
+	return shell(t, bin, t.TempDir(), line)
+}
+
+// number is the number that a text has where a pattern says.
+func number(t *testing.T, text, pattern string) float64 {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("nothing like %q in\n%s", pattern, text)
+	}
+	x, err := strconv.ParseFloat(found[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
 }
 
 // TestHealed has llama-perplexity measure models before and after they are healed, over text that was not used for it.
@@ -88,7 +98,6 @@ func TestHealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	llama := "llama-perplexity -t 2 -c 256 -b 256 "
 	for _, c := range []struct {
 		teacher    string
 		used, held []byte
@@ -105,19 +114,10 @@ func TestHealed(t *testing.T) {
 		peftconv(t, "quantize", c.teacher, base, c.kind, "--imatrix", matrix, "--allow-requantize")
 		peftconv(t, "heal", "--base", base, "--teacher", c.teacher, "--data", data, "--eval-data", text, "--ctx", "256",
 			"--tokens", "4096", "--out", healed)
-		shell(t, bin, dir, fmt.Sprintf("%s -m %s -f %s --kl-divergence-base %s", llama, c.teacher, text, logits))
+		shell(t, bin, dir, fmt.Sprintf("%s -m %s -f %s --kl-divergence-base %s", perplexity, c.teacher, text, logits))
 		var divergence [2]float64
 		for i, model := range []string{base, healed} {
-			printed := shell(t, bin, dir,
-				fmt.Sprintf("%s -m %s --kl-divergence-base %s --kl-divergence 2>&1", llama, model, logits))
-			found := regexp.MustCompile(`Mean\s+KLD:\s*(\S+)`).FindStringSubmatch(printed)
-			if found == nil {
-				t.Fatalf("no divergence in\n%s", printed)
-			}
-			var err error
-			if divergence[i], err = strconv.ParseFloat(found[1], 64); err != nil {
-				t.Fatal(err)
-			}
+			divergence[i] = number(t, divergenceOf(t, bin, model, logits), `Mean\s+KLD:\s*(\S+)`)
 		}
 		if t.Logf("%s: %v, healed %v", c.kind, divergence[0], divergence[1]); divergence[1] > 0.8*divergence[0] {
 			t.Errorf("%s: the divergence falls from %v to %v only", c.kind, divergence[0], divergence[1])

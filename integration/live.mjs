@@ -19,6 +19,16 @@ function want(ok, what) {
     if (!ok)
         problems.push(what);
 }
+// within waits until something is as it is wanted, a minute at most: on a busy machine it may take long.
+async function within(get, good, what) {
+    const end = Date.now() + 60000;
+    let got = await get();
+    while (!good(got) && Date.now() < end) {
+        await new Promise((done) => setTimeout(done, 50));
+        got = await get();
+    }
+    want(good(got), `${what}: ${got}`);
+}
 
 const browser = await chromium.launch({executablePath: asked.chromium, args: ["--no-sandbox", "--enable-precise-memory-info"]});
 const context = await browser.newContext({viewport: {width: 1280, height: 900}, colorScheme: "light"});
@@ -77,24 +87,22 @@ if (asked.from)
 const page = await open();
 await tell("feed 300");
 await atStep(page, 300);
-await page.waitForTimeout(300);
-const inks = await ink(page);
-want(inks.length === 5 && inks.every((n) => n > 150), "curves have " + inks + " pixels");
-want((await page.textContent("#samples")).includes("<img src=x onerror=alert(1)>"), "a sample is not shown as it is");
-want(await page.locator("#data article").count() === 3, "the data is not shown");
+const drawn = (n) => (inks) => inks.length === 5 && inks.every((one) => one > n);
+await within(() => ink(page), drawn(150), "pixels of the curves");
+await within(() => page.textContent("#samples"), (text) => text.includes("<img src=x onerror=alert(1)>"), "the samples are");
+await within(() => page.locator("#data article").count(), (n) => n === 3, "examples that are shown");
 want(await page.locator("#data .learn").first().evaluate((e) => getComputedStyle(e).backgroundColor) !==
     await page.locator("#data .seen").first().evaluate((e) => getComputedStyle(e).backgroundColor), "learned text looks like other text");
 await shoot(page, "live-light");
 
 // Axis, smoothing and hover.
 await page.check("#log");
-await page.waitForTimeout(100);
-want((await ink(page)).every((n) => n > 100), "on a log axis curves are missing");
+await within(() => ink(page), drawn(100), "pixels of the curves on a log axis");
 await page.uncheck("#log");
 await page.hover("canvas >> nth=0", {position: {x: 200, y: 80}});
-await page.waitForTimeout(100);
-want(/^step [\d,]+  \d\.\d{4}/.test(await page.textContent(".tip >> nth=0")), "hovering says " + await page.textContent(".tip >> nth=0"));
-want(await page.locator(".tip").evaluateAll((all) => all.every((t) => !t.hidden)), "the cursor is on one curve alone");
+await within(() => page.textContent(".tip >> nth=0"), (text) => /^step [\d,]+  \d\.\d{4}/.test(text), "hovering says");
+await within(() => page.locator(".tip").evaluateAll((all) => all.filter((t) => t.hidden).length), (n) => n === 0,
+    "curves that the cursor is not on");
 
 // With the keyboard alone.
 const focus = () => page.evaluate(() => document.activeElement.id || document.activeElement.tagName);
@@ -110,14 +118,13 @@ await tabTo("evaluate");
 await page.keyboard.press("Enter");
 await tabTo("stop");
 await page.keyboard.press("Enter");
-want(await page.locator("dialog").evaluate((d) => d.open), "stopping is not asked about");
+await within(() => page.locator("dialog").evaluate((d) => d.open), (open) => open, "stopping is asked about");
 await page.keyboard.press("Escape");
-want(!await page.locator("dialog").evaluate((d) => d.open), "Escape does not close the question");
+await within(() => page.locator("dialog").evaluate((d) => d.open), (open) => !open, "after Escape the question is open");
 await tabTo("CANVAS");
 await page.keyboard.press("End");
 await page.keyboard.press("ArrowLeft");
-await page.waitForTimeout(100);
-want((await page.textContent("#reading")).startsWith("loss, step 299: "), "the keyboard reads " + await page.textContent("#reading"));
+await within(() => page.textContent("#reading"), (text) => text.startsWith("loss, step 299: "), "the keyboard reads");
 await tabTo("prompt");
 await page.keyboard.type("Once upon <a> time");
 await tabTo("sample");
@@ -125,20 +132,19 @@ await page.keyboard.press("Space");
 await tabTo("after");
 await page.keyboard.press("Enter");
 await page.waitForFunction(() => document.querySelector("#place").textContent.startsWith("4 to 6"));
-want(JSON.stringify(JSON.parse(await tell("asked"))) === JSON.stringify(["evaluate", "sample Once upon <a> time"]), "the buttons asked for something else");
+await within(async () => JSON.stringify(JSON.parse(await tell("asked"))),
+    (text) => text === JSON.stringify(["evaluate", "sample Once upon <a> time"]), "the buttons asked for");
 
 // Dark, and on a phone.
 await page.emulateMedia({colorScheme: "dark"});
 await page.mouse.click(600, 5);
 await page.evaluate(() => scrollTo(0, 0));
-await page.waitForTimeout(300);
-want((await ink(page)).every((n) => n > 150), "in dark colours curves are missing");
+await within(() => ink(page), drawn(150), "pixels of the curves in dark colours");
 await shoot(page, "live-dark");
 const phone = await browser.newContext({viewport: {width: 390, height: 844}, colorScheme: "light", hasTouch: true, isMobile: true});
 const small = await open(phone);
 await atStep(small, 300);
-await small.waitForTimeout(300);
-want(await small.evaluate(() => document.documentElement.scrollWidth) <= 390, "a phone has to scroll sideways");
+await within(() => small.evaluate(() => document.documentElement.scrollWidth), (width) => width <= 390, "width on a phone");
 want(await small.locator("button:visible").evaluateAll((all) => all.every((b) => b.getBoundingClientRect().height >= 36)), "buttons are too small for fingers");
 await shoot(small, "live-phone");
 
@@ -151,19 +157,25 @@ await page.evaluate(() => {
     let last = performance.now();
     const tick = (now) => { window.frames_.push(now - last); last = now; requestAnimationFrame(tick); };
     requestAnimationFrame(tick);
+    window.draws_ = 0;
+    const drawOne = drawChart;
+    drawChart = (...of) => { window.draws_++; drawOne(...of); };
 });
 await tell("feed " + (asked.steps - 300));
 await atStep(page, asked.steps);
+await within(() => page.evaluate(() => samples.length), (n) => n === 1 + asked.steps / 100, "samples at the end");
 const heapBusy = await page.evaluate(() => performance.memory.usedJSHeapSize);
 await session.send("HeapProfiler.collectGarbage");
 const heap = await page.evaluate(() => performance.memory.usedJSHeapSize);
 const smooth = await page.evaluate(() => {
     const f = window.frames_.slice(5).sort((a, b) => a - b);
-    return {frames: f.length, median: f[f.length >> 1], p99: f[Math.floor(f.length * 0.99)], longest: window.longest_};
+    return {frames: window.frames_.length, draws: window.draws_ / charts.length, median: f[f.length >> 1],
+        p99: f[Math.floor(f.length * 0.99)], longest: window.longest_};
 });
 want(heapBusy < 50e6, `the page takes ${heapBusy} bytes`);
-// Single frames may wait for other programs of a busy machine; most of them may not.
-want(smooth.median < 60, "it is not smooth: " + JSON.stringify(smooth));
+want(heap < 10e6, `the page keeps ${heap} bytes`);
+// How long a frame takes depends on the machine; that steps do not make more work than frames have room for, does not.
+want(smooth.draws > 0 && smooth.draws <= smooth.frames, "curves are drawn more than once a frame: " + JSON.stringify(smooth));
 smooth.draw = await page.evaluate(() => {
     const c = charts.map((c) => c), colours = {a: "#123456", b: "#654321", faint: "#888888", line: "#cccccc"};
     return [...Array(3)].map(() => c.map((one) => {
@@ -176,10 +188,10 @@ const state = (p) => p.evaluate(() => JSON.stringify([curve.stride, curve.points
 const first = await state(page);
 const second = await open();
 await atStep(second, asked.steps);
-want(await state(second) === first, `a second viewer has ${await state(second)}, the first ${first}`);
+await within(() => state(second), (one) => one === first, `the first viewer has ${first}, a second`);
 await second.reload();
 await atStep(second, asked.steps);
-want(await state(second) === first, `reloaded, the page has ${await state(second)}, before ${first}`);
+await within(() => state(second), (one) => one === first, `the page had ${first}, reloaded`);
 await second.close();
 
 // Another site in the same browser reaches nothing.
@@ -210,10 +222,10 @@ await evil.close();
 // Stopped from the page.
 await page.click("#stop");
 await page.click("#confirm-yes");
-want(JSON.parse(await tell("asked"))[2] === "stop", "the run was not stopped");
+await within(() => tell("asked"), (text) => JSON.parse(text)[2] === "stop", "the last button asked for");
 await tell("end");
 await page.waitForFunction(() => document.querySelector("#status").textContent === "stopped after step 5 of 9");
-want(await page.isDisabled("#stop"), "after the end there is something to stop");
+await within(() => page.isDisabled("#stop"), (disabled) => disabled, "after the end, the stop button is disabled");
 console.log("result " + JSON.stringify({problems, heap, heapBusy, smooth, state: first}));
 await browser.close();
 process.exit(0);

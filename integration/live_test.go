@@ -71,7 +71,7 @@ func (r *fakeRun) feed(n int) {
 }
 
 // TestLive shows a run of 10,000 steps in a real browser: what is drawn, the keyboard, several viewers, other sites,
-// how much memory the page takes and how smooth it is.
+// how much memory the page takes and how often it draws.
 func TestLive(t *testing.T) {
 	needs(t)
 	chromium := browser()
