@@ -350,7 +350,9 @@ func (e *engine) Leave(status int) {
 	case status == 0:
 		if err := e.Barrier().Wait(context.Background()); err == nil {
 			over := make(chan struct{})
+			time.Sleep(settling)
 			e.do(func() {
+				time.Sleep(settling)
 				C.MPI_Finalize()
 				close(over)
 				select {} // MPI must not be called any more
@@ -358,6 +360,8 @@ func (e *engine) Leave(status int) {
 			select {
 			case <-over:
 			case <-time.After(patience):
+				fmt.Fprintf(os.Stderr, "peftconv: %s: MPI_Finalize has not ended in %v; the rank ends without it\n",
+					e.name(e.rank), patience)
 			}
 			return
 		}
@@ -374,6 +378,11 @@ func (e *engine) Leave(status int) {
 	e.do(func() { e.abort(status) })
 	time.Sleep(10 * time.Second)
 }
+
+// settling is the pause that a rank makes twice before MPI_Finalize, first still answering the others, then not. In
+// MPICH before 4.2 over UCX, MPI_Finalize wants an answer of each other rank and then answers none itself: a rank that
+// has answered before its own call would wait in vain. When the first rank calls it, none answers before its own call.
+const settling = 50 * time.Millisecond
 
 // forwarding is the time that launchers have to pass on what was printed, before they end all.
 const forwarding = 300 * time.Millisecond
