@@ -74,6 +74,38 @@ func (g *gemm) packA(dst, src []float32, k, n int) {
 	g.packRows(dst, width, src, ld, k, n, t.scalesA(dst), true)
 }
 
+// mostByteColumns is the most columns that packByteColumns packs.
+const mostByteColumns = 480
+
+// packByteColumns packs panels p0 to p1-1 of an A that is contiguous in its rows as bytes, block by block of k. The
+// largest magnitudes of all of them are found together, because that reads longer pieces of memory.
+func (g *gemm) packByteColumns(p0, p1 int) {
+	t := &g.tiling
+	var magnitudes, scale, inverse [mostByteColumns + 2*rowLanes]float32
+	i0 := p0 * t.height
+	n := min(p1*t.height, g.m) - i0
+	for b := range t.blocks {
+		k0 := b * t.block
+		k := min(t.block, g.k-k0)
+		src, ld := g.a.from(i0, k0), g.a.cs
+		wide := round16(n)
+		if k%4 != 0 || (k-1)*ld+wide+rowLanes > len(src) {
+			for p := p0; p < p1; p++ {
+				i := p * t.height
+				g.packA(g.panel(p, b), g.a.from(i, k0), k, min(t.height, g.m-i))
+			}
+			continue
+		}
+		columnMagnitudes(k, magnitudes[:wide], src, ld)
+		byteScales(scale[:wide], inverse[:wide], magnitudes[:wide])
+		for p := p0; p < p1; p++ {
+			at, dst := (p-p0)*t.height, g.panel(p, b)
+			copy(t.scalesA(dst)[:rowLanes], scale[at:])
+			interleaveUint8(k/4, dst, t.roundUp(min(t.height, n-at)), src[at:], ld, inverse[at:])
+		}
+	}
+}
+
 // copyRows copies n rows of k numbers with zeros behind, padded in all, and packSlack of any value between them.
 func copyRows(dst, src []float32, ld, k, padded, n int) []float32 {
 	for i := range n {
@@ -204,9 +236,13 @@ func (g *gemm) packRowsB(s *scratch, number, n0, n1, k0, k1 int) {
 		g.w.Tile(tile, tileLD, g.skip+k0, g.skip+k1, first+n0, first+n1)
 		clear(tile[depth*tileLD:])
 	}
+	var magnitudes [tileCols + panelLanes]float32
+	if t.numbers == fours.numbers {
+		columnMagnitudes(padded, magnitudes[:ceilDiv(n1-n0, panelLanes)*panelLanes], tile, ld)
+	}
 	for n := n0; n < n1; n += t.nr {
 		panel, _ := g.panelB(number, n/t.nr, k0/t.block)
-		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], ld, padded, min(n1-n, t.nr))
+		g.packColumns(panel, k0%t.block/t.numbers, tile[n-n0:], ld, padded, min(n1-n, t.nr), magnitudes[n-n0:])
 	}
 }
 
@@ -221,18 +257,18 @@ func (g *gemm) inPlace(k, n, padded, depth, cols int) (rows []float32, ld int) {
 	return d.Data[k*d.Cols+n:], d.Cols
 }
 
-// packColumns packs k rows of n columns from word number first of a panel on.
-func (g *gemm) packColumns(panel []float32, first int, src []float32, ld, k, n int) {
+// packColumns packs k rows of n columns from word number first of a panel on. For bytes it gets the magnitudes of the
+// columns.
+func (g *gemm) packColumns(panel []float32, first int, src []float32, ld, k, n int, magnitudes []float32) {
 	t := &g.tiling
 	dst := panel[first*t.nr:]
 	switch t.numbers {
 	case pairs.numbers:
 		interleaveBF16(k/2, dst, src, ld)
 	case fours.numbers:
-		var magnitude, inverse [panelLanes]float32
+		var inverse [panelLanes]float32
 		scale, start := t.scalesB(panel)
-		columnMagnitudes(k, &magnitude, src, ld)
-		byteScales(scale, inverse[:], magnitude[:])
+		byteScales(scale, inverse[:], magnitudes[:panelLanes])
 		interleaveInt8(k/4, dst, src, ld, &inverse)
 		if !t.tiles {
 			columnSums(k/4, start, panel)

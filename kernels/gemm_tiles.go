@@ -48,6 +48,7 @@ type tiling struct {
 	form
 	height   int  // rows of a panel of A, but for the last
 	panels   int  // of A
+	packed   int  // panels of A that a task packs
 	blocks   int  // of k
 	panelLen int  // elements of a packed panel of A, of one block
 	stepB    int  // of a panel of B
@@ -106,6 +107,10 @@ func (g *gemm) runRows() {
 	}
 	t.blocks = ceilDiv(g.k, t.block)
 	t.height, t.panels = t.balance(g.m)
+	t.packed = 1
+	if t.numbers == fours.numbers && !t.tiles && g.a.cs != 1 && g.low.rank == 0 && hasByteColumns() {
+		t.packed = max(min(mostByteColumns/t.height, ceilDiv(t.panels, 2*Threads())), 2)
+	}
 	t.panelLen, t.stepB = t.panelSizes(min(g.k, t.block))
 	g.cutB()
 	g.divide()
@@ -115,7 +120,7 @@ func (g *gemm) runRows() {
 		g.makeUps()
 	}
 	work := g.m * g.n * g.k
-	share(work, t.panels+g.packTasks(0)+g.upTasks(), g.packTask)
+	share(work, g.panelTasks()+g.packTasks(0)+g.upTasks(), g.packTask)
 	if t.alone {
 		share(work, ceilDiv(g.n, t.nr), g.aloneTask)
 		return
@@ -219,16 +224,23 @@ func (g *gemm) parts(b0, b1 int) int {
 // packFirst packs a panel of A, or a part of the first slice of B, or of the second factor of a low rank.
 func (g *gemm) packFirst(i int) {
 	t := &g.tiling
-	if i < t.panels {
-		g.packPanel(i)
+	if i < g.panelTasks() {
+		if t.packed == 1 {
+			g.packPanel(i)
+		} else {
+			g.packByteColumns(i*t.packed, min((i+1)*t.packed, t.panels))
+		}
 		return
 	}
-	if i -= t.panels; i < g.packTasks(0) {
+	if i -= g.panelTasks(); i < g.packTasks(0) {
 		g.packPart(0, i)
 		return
 	}
 	g.packUp(i - g.packTasks(0))
 }
+
+// panelTasks is the number of tasks that pack A.
+func (g *gemm) panelTasks() int { return ceilDiv(g.tiling.panels, g.tiling.packed) }
 
 // tileOrPack packs a part of the next slice (these tasks come first), or multiplies panels of this one.
 func (g *gemm) tileOrPack(i int) {

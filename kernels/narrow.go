@@ -158,8 +158,8 @@ func rowMagnitudesGeneric(k int, dst *[rowLanes]float32, src []float32, ld, rows
 
 // columnMagnitudesGeneric is
 //
-//	for j := range panelLanes { dst[j] = magnitude of src[p*ld+j] for p < k }
-func columnMagnitudesGeneric(k int, dst *[panelLanes]float32, src []float32, ld int) {
+//	for j := range dst { dst[j] = magnitude of src[p*ld+j] for p < k }
+func columnMagnitudesGeneric(k int, dst []float32, src []float32, ld int) {
 	for j := range dst {
 		dst[j] = magnitudeGeneric(src[j:(k-1)*ld+j+1], ld)
 	}
@@ -235,6 +235,23 @@ func interleaveInt8Generic(words int, dst, src []float32, ld int, inverse *[pane
 			at := 4*p*ld + j
 			word := fourOf(src[at], src[at+ld], src[at+2*ld], src[at+3*ld], inverse[j])
 			dst[wordAt(p, j, panelLanes)] = math.Float32frombits(word)
+		}
+	}
+}
+
+// interleaveUint8Generic is
+//
+//	for p, r := range words × rowLanes {
+//		dst[p*width+r] = bytes nearest to src[(4*p+i)*ld+r]*inverse[r] for i < 4, each plus 128
+//	}
+//
+// in the order of p, so that what is beyond a row of dst, if that is shorter, is in the next one.
+func interleaveUint8Generic(words int, dst []float32, width int, src []float32, ld int, inverse []float32) {
+	for p := range words {
+		for r := range rowLanes {
+			at := 4*p*ld + r
+			word := fourOf(src[at], src[at+ld], src[at+2*ld], src[at+3*ld], inverse[r]) ^ 0x80808080
+			dst[p*width+r] = math.Float32frombits(word)
 		}
 	}
 }

@@ -210,16 +210,33 @@ func rowMagnitudes(k int, dst *[rowLanes]float32, src []float32, ld, rows int) {
 }
 
 //go:noescape
-func columnMagnitudesAVX512(k int, dst, src *float32, ld int)
+func columnMagnitudesAVX512(k, n int, dst, src *float32, ld int)
 
-// columnMagnitudes is columnMagnitudesGeneric.
-func columnMagnitudes(k int, dst *[panelLanes]float32, src []float32, ld int) {
-	_ = src[(k-1)*ld+panelLanes-1]
+// columnMagnitudes is columnMagnitudesGeneric; k is a multiple of 4, and len(dst) one of rowLanes.
+func columnMagnitudes(k int, dst []float32, src []float32, ld int) {
+	_ = src[(k-1)*ld+len(dst)-1]
 	if current < tierAVX512 {
 		columnMagnitudesGeneric(k, dst, src, ld)
 		return
 	}
-	columnMagnitudesAVX512(k, &dst[0], &src[0], ld)
+	clear(dst)
+	columnMagnitudesAVX512(k, len(dst), &dst[0], &src[0], ld)
+}
+
+//go:noescape
+func interleaveUint8AVX512(words int, dst *float32, width int, src *float32, ld int, inverse *float32)
+
+// hasByteColumns says whether there is assembly for interleaveUint8.
+func hasByteColumns() bool { return current >= tierAVX512 }
+
+// interleaveUint8 is interleaveUint8Generic.
+func interleaveUint8(words int, dst []float32, width int, src []float32, ld int, inverse []float32) {
+	_, _, _ = dst[(words-1)*width+rowLanes-1], src[(4*words-1)*ld+rowLanes-1], inverse[rowLanes-1]
+	if !hasByteColumns() {
+		interleaveUint8Generic(words, dst, width, src, ld, inverse)
+		return
+	}
+	interleaveUint8AVX512(words, &dst[0], width, &src[0], ld, &inverse[0])
 }
 
 //go:noescape

@@ -5480,6 +5480,48 @@ DATA byteColumns<>+56(SB)/4, $0x0e0a0602
 DATA byteColumns<>+60(SB)/4, $0x0f0b0703
 GLOBL byteColumns<>(SB), RODATA|NOPTR, $64
 
+// func interleaveUint8AVX512(words int, dst *float32, width int, src *float32, ld int, inverse *float32)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·interleaveUint8AVX512(SB), NOSPLIT, $0-48
+	MOVQ      words+0(FP), AX
+	MOVQ      dst+8(FP), CX
+	MOVQ      width+16(FP), DX
+	MOVQ      src+24(FP), BX
+	MOVQ      ld+32(FP), SI
+	SHLQ      $0x02, DX
+	SHLQ      $0x02, SI
+	LEAQ      (SI)(SI*2), DI
+	VMOVDQU32 byteColumns<>+0(SB), Z0
+	VMOVDQU32 c80808080<>+0(SB), Z1
+	MOVQ      inverse+40(FP), R8
+	VMOVUPS   (R8), Z2
+	JMP       four_check
+
+four:
+	VMULPS    (BX), Z2, Z3
+	VCVTPS2DQ Z3, Z3
+	VMULPS    (BX)(SI*1), Z2, Z4
+	VCVTPS2DQ Z4, Z4
+	VMULPS    (BX)(SI*2), Z2, Z5
+	VCVTPS2DQ Z5, Z5
+	VMULPS    (BX)(DI*1), Z2, Z6
+	VCVTPS2DQ Z6, Z6
+	VPACKSSDW Z4, Z3, Z3
+	VPACKSSDW Z6, Z5, Z5
+	VPACKSSWB Z5, Z3, Z3
+	VPSHUFB   Z0, Z3, Z3
+	VPXORD    Z1, Z3, Z3
+	VMOVUPS   Z3, (CX)
+	LEAQ      (BX)(SI*4), BX
+	ADDQ      DX, CX
+	SUBQ      $0x01, AX
+
+four_check:
+	CMPQ AX, $0x01
+	JGE  four
+	VZEROUPPER
+	RET
+
 // func rowMagnitudesAVX512(k int, dst *float32, src *float32, ld int, rows int)
 // Requires: AVX, AVX512F, CMOV
 TEXT ·rowMagnitudesAVX512(SB), NOSPLIT, $0-40
@@ -5660,32 +5702,49 @@ DATA c7fffffff<>+56(SB)/4, $0x7fffffff
 DATA c7fffffff<>+60(SB)/4, $0x7fffffff
 GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
 
-// func columnMagnitudesAVX512(k int, dst *float32, src *float32, ld int)
+// func columnMagnitudesAVX512(k int, n int, dst *float32, src *float32, ld int)
 // Requires: AVX, AVX512F
-TEXT ·columnMagnitudesAVX512(SB), NOSPLIT, $0-32
+TEXT ·columnMagnitudesAVX512(SB), NOSPLIT, $0-40
 	MOVQ      k+0(FP), AX
-	MOVQ      dst+8(FP), CX
-	MOVQ      src+16(FP), DX
-	MOVQ      ld+24(FP), BX
-	SHLQ      $0x02, BX
-	VPXORD    Z0, Z0, Z0
-	VPXORD    Z1, Z1, Z1
-	VMOVDQU32 c7fffffff<>+0(SB), Z2
-	JMP       row_check
+	MOVQ      n+8(FP), CX
+	MOVQ      dst+16(FP), DX
+	MOVQ      src+24(FP), BX
+	MOVQ      ld+32(FP), SI
+	SHLQ      $0x02, SI
+	LEAQ      (SI)(SI*2), DI
+	VMOVDQU32 c7fffffff<>+0(SB), Z0
+	JMP       rows_check
 
-row:
-	VPANDD  (DX), Z2, Z3
-	VPMAXUD Z3, Z0, Z0
-	VPANDD  64(DX), Z2, Z3
-	VPMAXUD Z3, Z1, Z1
-	ADDQ    BX, DX
-	SUBQ    $0x01, AX
+rows:
+	MOVQ BX, R10
+	MOVQ DX, R8
+	MOVQ CX, R9
+	JMP  columns_check
 
-row_check:
-	CMPQ    AX, $0x01
-	JGE     row
-	VMOVUPS Z0, (CX)
-	VMOVUPS Z1, 64(CX)
+columns:
+	VMOVUPS   (R8), Z1
+	VPANDD    (R10), Z0, Z2
+	VPMAXUD   Z2, Z1, Z1
+	VPANDD    (R10)(SI*1), Z0, Z2
+	VPMAXUD   Z2, Z1, Z1
+	VPANDD    (R10)(SI*2), Z0, Z2
+	VPMAXUD   Z2, Z1, Z1
+	VPANDD    (R10)(DI*1), Z0, Z2
+	VPMAXUD   Z2, Z1, Z1
+	VMOVDQU32 Z1, (R8)
+	ADDQ      $0x40, R10
+	ADDQ      $0x40, R8
+	SUBQ      $0x10, R9
+
+columns_check:
+	CMPQ R9, $0x10
+	JGE  columns
+	LEAQ (BX)(SI*4), BX
+	SUBQ $0x04, AX
+
+rows_check:
+	CMPQ AX, $0x04
+	JGE  rows
 	VZEROUPPER
 	RET
 

@@ -146,14 +146,16 @@ func rowMagnitudes(k int, dst *[rowLanes]float32, src []float32, ld, rows int) {
 //go:noescape
 func columnMagnitudesNEON(k int, dst, src *float32, ld int)
 
-// columnMagnitudes is columnMagnitudesGeneric.
-func columnMagnitudes(k int, dst *[panelLanes]float32, src []float32, ld int) {
-	_ = src[(k-1)*ld+panelLanes-1]
+// columnMagnitudes is columnMagnitudesGeneric; len(dst) is a multiple of panelLanes.
+func columnMagnitudes(k int, dst []float32, src []float32, ld int) {
+	_ = src[(k-1)*ld+len(dst)-1]
 	if current == tierGeneric {
 		columnMagnitudesGeneric(k, dst, src, ld)
 		return
 	}
-	columnMagnitudesNEON(k, &dst[0], &src[0], ld)
+	for j := 0; j < len(dst); j += panelLanes {
+		columnMagnitudesNEON(k, &dst[j], &src[j], ld)
+	}
 }
 
 // columnSums is columnSumsGeneric: the bytes of A are signed.
@@ -165,4 +167,11 @@ func tilesInt8(panels, rows, words int, a []float32, stepA int, b, c []float32, 
 	for p := range panels {
 		tileInt8(rows, words, a[p*stepA:], b, c[p*rows*ldc:], ldc, add, scaleA[p*stepA:], scaleB, start)
 	}
+}
+
+func hasByteColumns() bool { return false }
+
+// interleaveUint8 is interleaveUint8Generic.
+func interleaveUint8(words int, dst []float32, width int, src []float32, ld int, inverse []float32) {
+	interleaveUint8Generic(words, dst, width, src, ld, inverse)
 }

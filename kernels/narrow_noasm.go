@@ -36,7 +36,7 @@ func rowMagnitudes(k int, dst *[rowLanes]float32, src []float32, ld, rows int) {
 	rowMagnitudesGeneric(k, dst, src, ld, rows)
 }
 
-func columnMagnitudes(k int, dst *[panelLanes]float32, src []float32, ld int) {
+func columnMagnitudes(k int, dst []float32, src []float32, ld int) {
 	columnMagnitudesGeneric(k, dst, src, ld)
 }
 
@@ -59,4 +59,11 @@ func tilesInt8(panels, rows, words int, a []float32, stepA int, b, c []float32, 
 	for p := range panels {
 		tileInt8(rows, words, a[p*stepA:], b, c[p*rows*ldc:], ldc, add, scaleA[p*stepA:], scaleB, start)
 	}
+}
+
+func hasByteColumns() bool { return false }
+
+// interleaveUint8 is interleaveUint8Generic.
+func interleaveUint8(words int, dst []float32, width int, src []float32, ld int, inverse []float32) {
+	interleaveUint8Generic(words, dst, width, src, ld, inverse)
 }

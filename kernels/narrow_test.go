@@ -134,6 +134,27 @@ func TestInterleave(t *testing.T) {
 	})
 }
 
+func TestInterleaveUint8(t *testing.T) {
+	eachTier(t, func(t *testing.T) {
+		inverse := slices.Repeat([]float32{20, 40}, rowLanes/2)
+		for _, words := range []int{1, 3, 15, 64} {
+			for _, width := range []int{2, 6, 14, 16} {
+				const ld = 37
+				src := randoms((4*words-1)*ld+rowLanes, uint64(words))
+				for i := range src {
+					src[i] = max(-3, min(3, src[i]))
+				}
+				got, check := guarded(t, make([]float32, (words-1)*width+rowLanes))
+				want := slices.Clone(got)
+				interleaveUint8(words, got, width, src, ld, inverse)
+				interleaveUint8Generic(words, want, width, src, ld, inverse)
+				sameBits(t, "bytes", got, want)
+				check()
+			}
+		}
+	})
+}
+
 func TestMagnitudes(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for _, k := range []int{16, 48, 256} {
@@ -145,10 +166,12 @@ func TestMagnitudes(t *testing.T) {
 				rowMagnitudesGeneric(k, &want, src, k, rows)
 				sameBits(t, fmt.Sprint(rows, " rows"), got[:], want[:])
 			}
-			var got, want [panelLanes]float32
-			columnMagnitudes(k, &got, src, 37)
-			columnMagnitudesGeneric(k, &want, src, 37)
-			sameBits(t, "columns", got[:], want[:])
+			for _, n := range []int{panelLanes, 2 * panelLanes} {
+				got, want := make([]float32, n), make([]float32, n)
+				columnMagnitudes(k, got, src[:(k-1)*37+n], 37)
+				columnMagnitudesGeneric(k, want, src, 37)
+				sameBits(t, fmt.Sprint(n, " columns"), got, want)
+			}
 		}
 	})
 }

@@ -96,61 +96,142 @@ func (l *ScaleLevels) code(v float32) float32 {
 
 func (l *ScaleLevels) level(code float32) float32 { return float32(code*l.Step) + l.First }
 
-// ScaleErrors is, for each of eight factors, Σ w·(want - factor·level)², where level is that of the code nearest to
-// want·inverse. It returns done false where there is no assembly.
-func ScaleErrors(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels) (sums [8]float32, done bool) {
-	if len(want) != len(w) {
-		panic("kernels: ScaleErrors of slices of different lengths")
-	}
-	done = scaleErrors(want, w, factor, inverse, l, &sums)
-	return sums, done
-}
+// mostSubScales is the most groups that share a factor.
+const mostSubScales = 16
 
-func scaleErrorsGeneric(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels, sums *[8]float32) {
-	for k := range sums {
-		sums[k] = 0
-		for i, v := range want {
-			e := v - float32(factor[k]*l.level(l.code(float32(v*inverse[k]))))
-			sums[k] += float32(w[i] * float32(e*e))
-		}
-	}
-}
+// A SubScales is a number for each group of eight blocks: a group a row and a block a column.
+type SubScales [mostSubScales][8]float32
 
-// ScalePairs are eight groups of weights scale·code - minimum, of which a factor and a code make each scale, and
-// another factor and a code each minimum. Fit chooses the codes of both together.
+// ScalePairs are eight blocks of groups of weights scale·code - minimum. In each block a factor and a code make each
+// scale, and another factor and a code each minimum. Fit chooses the codes of both together.
 type ScalePairs struct {
-	Scale  [8]float32 // wanted
-	Mean   [8]float32 // of the codes of the weights
-	Spread [8]float32 // their variance
-	Low    [8]float32 // the wanted minima
-
-	Factor, Inverse       [8]float32 // of the scales, the same for all groups
+	Factor, Inverse       [8]float32 // of the scales
 	FactorMin, InverseMin [8]float32 // of the minima
 
-	Least                  [8]float32 // found: the mean square of the weights' errors
-	ScaleCode, MinimumCode [8]float32 // found; whole numbers
+	Sum                    [8]float32 // found: the mean squares of the weights' errors, added up
+	ScaleCode, MinimumCode SubScales  // found; whole numbers
+
+	_ [8]float32 // memory of the assembly: the least errors of a group
 }
 
-// Fit tries for each group the code nearest to its scale and its neighbours, each with the minimum that is best then.
-// It returns done false where there is no assembly.
-func (p *ScalePairs) Fit(l *ScaleLevels) (done bool) { return scalePairs(p, l) }
+// Fit tries for each of n groups the code nearest to the wanted scale and its neighbours, each with the minimum that is
+// best then. mean and spread are the mean and the variance of the codes of the weights, low the wanted minima. It
+// returns done false where there is no assembly.
+func (p *ScalePairs) Fit(n int, l *ScaleLevels, scale, mean, spread, low *SubScales) (done bool) {
+	if n > mostSubScales {
+		panic("kernels: a ScalePairs of too many groups")
+	}
+	return scalePairs(p, n, l, scale, mean, spread, low)
+}
 
-func scalePairsGeneric(p *ScalePairs, l *ScaleLevels) {
-	for i := range p.Scale {
-		p.Least[i], p.ScaleCode[i], p.MinimumCode[i] = math.MaxFloat32, 0, 0
-		middle := l.code(float32(p.Scale[i] * p.Inverse[i]))
-		for code := max(middle-1, l.Lo); code <= min(middle+1, l.Hi); code++ {
-			miss := p.Scale[i] - float32(p.Factor[i]*l.level(code))
-			want := p.Low[i] - float32(miss*p.Mean[i])
-			m := l.code(float32(want * p.InverseMin[i]))
-			off := want - float32(p.FactorMin[i]*l.level(m))
-			e := float32(float32(miss*miss)*p.Spread[i]) + float32(off*off)
-			if e < p.Least[i] {
-				p.Least[i], p.ScaleCode[i], p.MinimumCode[i] = e, code, m
+func scalePairsGeneric(p *ScalePairs, n int, l *ScaleLevels, scale, mean, spread, low *SubScales) {
+	p.Sum = [8]float32{}
+	for i := range n {
+		for b := range p.Sum {
+			least := float32(math.MaxFloat32)
+			p.ScaleCode[i][b], p.MinimumCode[i][b] = 0, 0
+			middle := l.code(float32(scale[i][b] * p.Inverse[b]))
+			for code := max(middle-1, l.Lo); code <= min(middle+1, l.Hi); code++ {
+				miss := scale[i][b] - float32(p.Factor[b]*l.level(code))
+				want := low[i][b] - float32(miss*mean[i][b])
+				m := l.code(float32(want * p.InverseMin[b]))
+				off := want - float32(p.FactorMin[b]*l.level(m))
+				e := float32(float32(miss*miss)*spread[i][b]) + float32(off*off)
+				if e < least {
+					least, p.ScaleCode[i][b], p.MinimumCode[i][b] = e, code, m
+				}
 			}
+			p.Sum[b] += least
 		}
 	}
 }
+
+// ScaleFits are eight blocks, in each of which a factor and a code of each group make the scales of the groups. Fit
+// finds factors and codes that come close to what is wanted.
+type ScaleFits struct {
+	Want, Weight SubScales  // the wanted scales, and the weights of the squares of their errors
+	Code         SubScales  // of the base, then those found; whole numbers
+	Factor       [8]float32 // of the base, then those found; half precision numbers
+
+	_ [4][8]float32 // memory of the assembly: least error, best factor, whether it is new, largest scale
+}
+
+// Fit tries, of n groups, the factor of the base, the best one for its codes, and those that map the scale of largest
+// magnitude to each of the levels ends; each with the codes nearest to the scales. Then it tries the best factor for
+// the codes that are found. It returns done false where there is no assembly.
+func (f *ScaleFits) Fit(n int, l *ScaleLevels, ends []float32) (done bool) {
+	if n > mostSubScales || len(ends) == 0 {
+		panic("kernels: a ScaleFits of too many groups, or without levels at the end")
+	}
+	return scaleFits(f, n, l, ends)
+}
+
+func scaleFitsGeneric(f *ScaleFits, n int, l *ScaleLevels, ends []float32) {
+	for b := range f.Factor {
+		misfit := func(d float32, code func(i int) float32) (sum float32) {
+			for i := range n {
+				e := f.Want[i][b] - float32(d*l.level(code(i)))
+				sum += float32(f.Weight[i][b] * float32(e*e))
+			}
+			return sum
+		}
+		refit := func(d float32) float32 {
+			var num, den float32
+			for i := range n {
+				w, level := f.Weight[i][b], l.level(f.Code[i][b])
+				num += float32(float32(w*f.Want[i][b]) * level)
+				den += float32(float32(w*level) * level)
+			}
+			if den == 0 {
+				return d
+			}
+			return clampedHalf(num / den)
+		}
+		nearest := func(d float32) func(i int) float32 {
+			var inverse float32
+			if d != 0 {
+				inverse = 1 / d
+			}
+			return func(i int) float32 { return l.code(float32(f.Want[i][b] * inverse)) }
+		}
+		best := f.Factor[b]
+		least, chosen := misfit(best, func(i int) float32 { return f.Code[i][b] }), false
+		try := func(d float32) {
+			if d == 0 || d-d != 0 {
+				return
+			}
+			if e := misfit(d, nearest(d)); e < least {
+				best, least, chosen = d, e, true
+			}
+		}
+		assign := func() {
+			code := nearest(best)
+			for i := 0; i < n && chosen; i++ {
+				f.Code[i][b] = code(i)
+			}
+			chosen = false
+		}
+		var top float32
+		for i := range n {
+			if v := f.Want[i][b]; abs(v) > abs(top) {
+				top = v
+			}
+		}
+		d := refit(best)
+		try(best)
+		try(d)
+		for _, end := range ends {
+			try(clampedHalf(top / end))
+		}
+		assign()
+		try(refit(best))
+		assign()
+		f.Factor[b] = best
+	}
+}
+
+// clampedHalf is the half precision number nearest to f, at most the largest one.
+func clampedHalf(f float32) float32 { return halfOf(min(max(f, -65504), 65504)) }
 
 // Moments are sums over each of some groups, at most MomentLanes, in the order of its elements: Σ p, Σ p², Σ d, Σ p·d.
 type Moments [4][MomentLanes]float64

@@ -52,24 +52,24 @@ func thresholds(u []float32, state uint64) (done bool) {
 }
 
 //go:noescape
-func scaleErrorsAVX2(n int, want, w, factor, inverse, levels, sums *float32)
+func scalePairsAVX2(n int, pair, levels, scale, mean, spread, low *float32)
 
-func scaleErrors(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels, sums *[8]float32) (done bool) {
+func scalePairs(p *ScalePairs, n int, l *ScaleLevels, scale, mean, spread, low *SubScales) (done bool) {
 	if groupLanes() == 0 {
 		return false
 	}
-	scaleErrorsAVX2(len(want), ptr(want), ptr(w), &factor[0], &inverse[0], &l.Lo, &sums[0])
+	scalePairsAVX2(n, &p.Factor[0], &l.Lo, &scale[0][0], &mean[0][0], &spread[0][0], &low[0][0])
 	return true
 }
 
 //go:noescape
-func scalePairsAVX2(pair, levels *float32)
+func scaleFitsAVX2(n int, fits, levels *float32, ends int, end *float32)
 
-func scalePairs(p *ScalePairs, l *ScaleLevels) (done bool) {
+func scaleFits(f *ScaleFits, n int, l *ScaleLevels, ends []float32) (done bool) {
 	if groupLanes() == 0 {
 		return false
 	}
-	scalePairsAVX2(&p.Scale[0], &l.Lo)
+	scaleFitsAVX2(n, &f.Want[0][0], &l.Lo, len(ends), ptr(ends))
 	return true
 }
 

@@ -4,51 +4,160 @@
 
 #include "textflag.h"
 
-// func scaleErrorsAVX2(n int, want *float32, w *float32, factor *float32, inverse *float32, levels *float32, sums *float32)
+// func scalePairsAVX2(n int, pair *float32, levels *float32, scale *float32, mean *float32, spread *float32, low *float32)
 // Requires: AVX
-TEXT ·scaleErrorsAVX2(SB), NOSPLIT, $0-56
+TEXT ·scalePairsAVX2(SB), NOSPLIT, $0-56
 	MOVQ         n+0(FP), AX
-	MOVQ         want+8(FP), CX
-	MOVQ         w+16(FP), DX
-	MOVQ         factor+24(FP), BX
-	VMOVUPS      (BX), Y0
-	MOVQ         inverse+32(FP), BX
-	VMOVUPS      (BX), Y1
-	MOVQ         levels+40(FP), BX
-	VBROADCASTSS (BX), Y2
-	VBROADCASTSS 4(BX), Y3
-	VBROADCASTSS 8(BX), Y4
-	VBROADCASTSS 12(BX), Y5
-	VBROADCASTSS 16(BX), Y6
-	VXORPS       Y7, Y7, Y7
-	JMP          scale_check
+	MOVQ         pair+8(FP), CX
+	MOVQ         levels+16(FP), DX
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS 4(DX), Y1
+	VBROADCASTSS 8(DX), Y2
+	VBROADCASTSS 12(DX), Y3
+	VBROADCASTSS 16(DX), Y4
+	MOVQ         scale+24(FP), BX
+	MOVQ         mean+32(FP), SI
+	MOVQ         spread+40(FP), DI
+	MOVQ         low+48(FP), R8
+	VXORPS       Y5, Y5, Y5
+	VMOVUPS      Y5, 128(CX)
+	XORQ         DX, DX
+	JMP          group_check
 
-scale:
-	VBROADCASTSS (CX), Y8
-	VBROADCASTSS (DX), Y9
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DX
-	VMULPS       Y8, Y1, Y10
-	VSUBPS       Y5, Y10, Y10
-	VMULPS       Y6, Y10, Y10
-	VMAXPS       Y2, Y10, Y10
-	VMINPS       Y3, Y10, Y10
-	VADDPS       c4b400000<>+0(SB), Y10, Y10
-	VSUBPS       c4b400000<>+0(SB), Y10, Y10
-	VMULPS       Y10, Y4, Y10
-	VADDPS       Y5, Y10, Y10
-	VMULPS       Y0, Y10, Y10
-	VSUBPS       Y10, Y8, Y10
-	VMULPS       Y10, Y10, Y10
-	VMULPS       Y9, Y10, Y10
-	VADDPS       Y10, Y7, Y7
-	SUBQ         $0x01, AX
+group:
+	VXORPS    Y5, Y5, Y5
+	VMOVUPS   c7f7fffff<>+0(SB), Y6
+	VMOVUPS   Y6, 1184(CX)
+	VMOVUPS   Y5, 160(CX)(DX*1)
+	VMOVUPS   Y5, 672(CX)(DX*1)
+	VMOVUPS   (BX)(DX*1), Y5
+	VMULPS    32(CX), Y5, Y6
+	VSUBPS    Y3, Y6, Y6
+	VMULPS    Y4, Y6, Y6
+	VMAXPS    Y0, Y6, Y6
+	VMINPS    Y1, Y6, Y6
+	VADDPS    c4b400000<>+0(SB), Y6, Y6
+	VSUBPS    c4b400000<>+0(SB), Y6, Y6
+	VADDPS    cbf800000<>+0(SB), Y6, Y7
+	VMULPS    Y7, Y2, Y8
+	VADDPS    Y3, Y8, Y8
+	VMULPS    (CX), Y8, Y8
+	VSUBPS    Y8, Y5, Y8
+	VMULPS    (SI)(DX*1), Y8, Y9
+	VMOVUPS   (R8)(DX*1), Y10
+	VSUBPS    Y9, Y10, Y9
+	VMULPS    96(CX), Y9, Y10
+	VSUBPS    Y3, Y10, Y10
+	VMULPS    Y4, Y10, Y10
+	VMAXPS    Y0, Y10, Y10
+	VMINPS    Y1, Y10, Y10
+	VADDPS    c4b400000<>+0(SB), Y10, Y10
+	VSUBPS    c4b400000<>+0(SB), Y10, Y10
+	VMULPS    Y10, Y2, Y11
+	VADDPS    Y3, Y11, Y11
+	VMULPS    64(CX), Y11, Y11
+	VSUBPS    Y11, Y9, Y11
+	VMULPS    Y11, Y11, Y11
+	VMULPS    Y8, Y8, Y8
+	VMULPS    (DI)(DX*1), Y8, Y8
+	VADDPS    Y11, Y8, Y8
+	VCMPPS    $0x01, 1184(CX), Y8, Y9
+	VCMPPS    $0x05, Y0, Y7, Y11
+	VANDPS    Y9, Y11, Y9
+	VCMPPS    $0x02, Y1, Y7, Y11
+	VANDPS    Y9, Y11, Y9
+	VMOVUPS   1184(CX), Y11
+	VBLENDVPS Y9, Y8, Y11, Y11
+	VMOVUPS   Y11, 1184(CX)
+	VMOVUPS   160(CX)(DX*1), Y8
+	VBLENDVPS Y9, Y7, Y8, Y8
+	VMOVUPS   Y8, 160(CX)(DX*1)
+	VMOVUPS   672(CX)(DX*1), Y7
+	VBLENDVPS Y9, Y10, Y7, Y7
+	VMOVUPS   Y7, 672(CX)(DX*1)
+	VADDPS    c00000000<>+0(SB), Y6, Y7
+	VMULPS    Y7, Y2, Y8
+	VADDPS    Y3, Y8, Y8
+	VMULPS    (CX), Y8, Y8
+	VSUBPS    Y8, Y5, Y8
+	VMULPS    (SI)(DX*1), Y8, Y9
+	VMOVUPS   (R8)(DX*1), Y10
+	VSUBPS    Y9, Y10, Y9
+	VMULPS    96(CX), Y9, Y10
+	VSUBPS    Y3, Y10, Y10
+	VMULPS    Y4, Y10, Y10
+	VMAXPS    Y0, Y10, Y10
+	VMINPS    Y1, Y10, Y10
+	VADDPS    c4b400000<>+0(SB), Y10, Y10
+	VSUBPS    c4b400000<>+0(SB), Y10, Y10
+	VMULPS    Y10, Y2, Y11
+	VADDPS    Y3, Y11, Y11
+	VMULPS    64(CX), Y11, Y11
+	VSUBPS    Y11, Y9, Y11
+	VMULPS    Y11, Y11, Y11
+	VMULPS    Y8, Y8, Y8
+	VMULPS    (DI)(DX*1), Y8, Y8
+	VADDPS    Y11, Y8, Y8
+	VCMPPS    $0x01, 1184(CX), Y8, Y9
+	VCMPPS    $0x05, Y0, Y7, Y11
+	VANDPS    Y9, Y11, Y9
+	VCMPPS    $0x02, Y1, Y7, Y11
+	VANDPS    Y9, Y11, Y9
+	VMOVUPS   1184(CX), Y11
+	VBLENDVPS Y9, Y8, Y11, Y11
+	VMOVUPS   Y11, 1184(CX)
+	VMOVUPS   160(CX)(DX*1), Y8
+	VBLENDVPS Y9, Y7, Y8, Y8
+	VMOVUPS   Y8, 160(CX)(DX*1)
+	VMOVUPS   672(CX)(DX*1), Y7
+	VBLENDVPS Y9, Y10, Y7, Y7
+	VMOVUPS   Y7, 672(CX)(DX*1)
+	VADDPS    c3f800000<>+0(SB), Y6, Y6
+	VMULPS    Y6, Y2, Y7
+	VADDPS    Y3, Y7, Y7
+	VMULPS    (CX), Y7, Y7
+	VSUBPS    Y7, Y5, Y7
+	VMULPS    (SI)(DX*1), Y7, Y5
+	VMOVUPS   (R8)(DX*1), Y8
+	VSUBPS    Y5, Y8, Y5
+	VMULPS    96(CX), Y5, Y8
+	VSUBPS    Y3, Y8, Y8
+	VMULPS    Y4, Y8, Y8
+	VMAXPS    Y0, Y8, Y8
+	VMINPS    Y1, Y8, Y8
+	VADDPS    c4b400000<>+0(SB), Y8, Y8
+	VSUBPS    c4b400000<>+0(SB), Y8, Y8
+	VMULPS    Y8, Y2, Y9
+	VADDPS    Y3, Y9, Y9
+	VMULPS    64(CX), Y9, Y9
+	VSUBPS    Y9, Y5, Y9
+	VMULPS    Y9, Y9, Y9
+	VMULPS    Y7, Y7, Y7
+	VMULPS    (DI)(DX*1), Y7, Y7
+	VADDPS    Y9, Y7, Y7
+	VCMPPS    $0x01, 1184(CX), Y7, Y5
+	VCMPPS    $0x05, Y0, Y6, Y9
+	VANDPS    Y5, Y9, Y5
+	VCMPPS    $0x02, Y1, Y6, Y9
+	VANDPS    Y5, Y9, Y5
+	VMOVUPS   1184(CX), Y9
+	VBLENDVPS Y5, Y7, Y9, Y9
+	VMOVUPS   Y9, 1184(CX)
+	VMOVUPS   160(CX)(DX*1), Y7
+	VBLENDVPS Y5, Y6, Y7, Y7
+	VMOVUPS   Y7, 160(CX)(DX*1)
+	VMOVUPS   672(CX)(DX*1), Y6
+	VBLENDVPS Y5, Y8, Y6, Y6
+	VMOVUPS   Y6, 672(CX)(DX*1)
+	VMOVUPS   128(CX), Y5
+	VADDPS    1184(CX), Y5, Y5
+	VMOVUPS   Y5, 128(CX)
+	ADDQ      $0x20, DX
+	SUBQ      $0x01, AX
 
-scale_check:
-	CMPQ    AX, $0x01
-	JGE     scale
-	MOVQ    sums+48(FP), AX
-	VMOVUPS Y7, (AX)
+group_check:
+	CMPQ AX, $0x01
+	JGE  group
 	VZEROUPPER
 	RET
 
@@ -69,146 +178,6 @@ DATA c4b400000<>+52(SB)/4, $0x4b400000
 DATA c4b400000<>+56(SB)/4, $0x4b400000
 DATA c4b400000<>+60(SB)/4, $0x4b400000
 GLOBL c4b400000<>(SB), RODATA|NOPTR, $64
-
-// func scalePairsAVX2(pair *float32, levels *float32)
-// Requires: AVX
-TEXT ·scalePairsAVX2(SB), NOSPLIT, $0-16
-	MOVQ         pair+0(FP), AX
-	MOVQ         levels+8(FP), CX
-	VBROADCASTSS (CX), Y0
-	VBROADCASTSS 4(CX), Y1
-	VBROADCASTSS 8(CX), Y2
-	VBROADCASTSS 12(CX), Y3
-	VBROADCASTSS 16(CX), Y4
-	VMOVUPS      c7f7fffff<>+0(SB), Y5
-	VMOVUPS      Y5, 256(AX)
-	VXORPS       Y5, Y5, Y5
-	VMOVUPS      Y5, 288(AX)
-	VMOVUPS      Y5, 320(AX)
-	VMOVUPS      (AX), Y5
-	VMULPS       160(AX), Y5, Y5
-	VSUBPS       Y3, Y5, Y5
-	VMULPS       Y4, Y5, Y5
-	VMAXPS       Y0, Y5, Y5
-	VMINPS       Y1, Y5, Y5
-	VADDPS       c4b400000<>+0(SB), Y5, Y5
-	VSUBPS       c4b400000<>+0(SB), Y5, Y5
-	VADDPS       cbf800000<>+0(SB), Y5, Y6
-	VMULPS       Y6, Y2, Y7
-	VADDPS       Y3, Y7, Y7
-	VMULPS       128(AX), Y7, Y7
-	VMOVUPS      (AX), Y8
-	VSUBPS       Y7, Y8, Y7
-	VMULPS       32(AX), Y7, Y8
-	VMOVUPS      96(AX), Y9
-	VSUBPS       Y8, Y9, Y8
-	VMULPS       224(AX), Y8, Y9
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y4, Y9, Y9
-	VMAXPS       Y0, Y9, Y9
-	VMINPS       Y1, Y9, Y9
-	VADDPS       c4b400000<>+0(SB), Y9, Y9
-	VSUBPS       c4b400000<>+0(SB), Y9, Y9
-	VMULPS       Y9, Y2, Y10
-	VADDPS       Y3, Y10, Y10
-	VMULPS       192(AX), Y10, Y10
-	VSUBPS       Y10, Y8, Y10
-	VMULPS       Y10, Y10, Y10
-	VMULPS       Y7, Y7, Y7
-	VMULPS       64(AX), Y7, Y7
-	VADDPS       Y10, Y7, Y7
-	VCMPPS       $0x01, 256(AX), Y7, Y8
-	VCMPPS       $0x05, Y0, Y6, Y10
-	VANDPS       Y8, Y10, Y8
-	VCMPPS       $0x02, Y1, Y6, Y10
-	VANDPS       Y8, Y10, Y8
-	VMOVUPS      256(AX), Y10
-	VBLENDVPS    Y8, Y7, Y10, Y10
-	VMOVUPS      Y10, 256(AX)
-	VMOVUPS      288(AX), Y7
-	VBLENDVPS    Y8, Y6, Y7, Y7
-	VMOVUPS      Y7, 288(AX)
-	VMOVUPS      320(AX), Y6
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMOVUPS      Y6, 320(AX)
-	VADDPS       c00000000<>+0(SB), Y5, Y6
-	VMULPS       Y6, Y2, Y7
-	VADDPS       Y3, Y7, Y7
-	VMULPS       128(AX), Y7, Y7
-	VMOVUPS      (AX), Y8
-	VSUBPS       Y7, Y8, Y7
-	VMULPS       32(AX), Y7, Y8
-	VMOVUPS      96(AX), Y9
-	VSUBPS       Y8, Y9, Y8
-	VMULPS       224(AX), Y8, Y9
-	VSUBPS       Y3, Y9, Y9
-	VMULPS       Y4, Y9, Y9
-	VMAXPS       Y0, Y9, Y9
-	VMINPS       Y1, Y9, Y9
-	VADDPS       c4b400000<>+0(SB), Y9, Y9
-	VSUBPS       c4b400000<>+0(SB), Y9, Y9
-	VMULPS       Y9, Y2, Y10
-	VADDPS       Y3, Y10, Y10
-	VMULPS       192(AX), Y10, Y10
-	VSUBPS       Y10, Y8, Y10
-	VMULPS       Y10, Y10, Y10
-	VMULPS       Y7, Y7, Y7
-	VMULPS       64(AX), Y7, Y7
-	VADDPS       Y10, Y7, Y7
-	VCMPPS       $0x01, 256(AX), Y7, Y8
-	VCMPPS       $0x05, Y0, Y6, Y10
-	VANDPS       Y8, Y10, Y8
-	VCMPPS       $0x02, Y1, Y6, Y10
-	VANDPS       Y8, Y10, Y8
-	VMOVUPS      256(AX), Y10
-	VBLENDVPS    Y8, Y7, Y10, Y10
-	VMOVUPS      Y10, 256(AX)
-	VMOVUPS      288(AX), Y7
-	VBLENDVPS    Y8, Y6, Y7, Y7
-	VMOVUPS      Y7, 288(AX)
-	VMOVUPS      320(AX), Y6
-	VBLENDVPS    Y8, Y9, Y6, Y6
-	VMOVUPS      Y6, 320(AX)
-	VADDPS       c3f800000<>+0(SB), Y5, Y5
-	VMULPS       Y5, Y2, Y6
-	VADDPS       Y3, Y6, Y6
-	VMULPS       128(AX), Y6, Y6
-	VMOVUPS      (AX), Y7
-	VSUBPS       Y6, Y7, Y6
-	VMULPS       32(AX), Y6, Y7
-	VMOVUPS      96(AX), Y8
-	VSUBPS       Y7, Y8, Y7
-	VMULPS       224(AX), Y7, Y8
-	VSUBPS       Y3, Y8, Y8
-	VMULPS       Y4, Y8, Y8
-	VMAXPS       Y0, Y8, Y8
-	VMINPS       Y1, Y8, Y8
-	VADDPS       c4b400000<>+0(SB), Y8, Y8
-	VSUBPS       c4b400000<>+0(SB), Y8, Y8
-	VMULPS       Y8, Y2, Y2
-	VADDPS       Y3, Y2, Y2
-	VMULPS       192(AX), Y2, Y2
-	VSUBPS       Y2, Y7, Y2
-	VMULPS       Y2, Y2, Y2
-	VMULPS       Y6, Y6, Y6
-	VMULPS       64(AX), Y6, Y6
-	VADDPS       Y2, Y6, Y6
-	VCMPPS       $0x01, 256(AX), Y6, Y2
-	VCMPPS       $0x05, Y0, Y5, Y0
-	VANDPS       Y2, Y0, Y0
-	VCMPPS       $0x02, Y1, Y5, Y1
-	VANDPS       Y0, Y1, Y0
-	VMOVUPS      256(AX), Y1
-	VBLENDVPS    Y0, Y6, Y1, Y1
-	VMOVUPS      Y1, 256(AX)
-	VMOVUPS      288(AX), Y1
-	VBLENDVPS    Y0, Y5, Y1, Y1
-	VMOVUPS      Y1, 288(AX)
-	VMOVUPS      320(AX), Y1
-	VBLENDVPS    Y0, Y8, Y1, Y1
-	VMOVUPS      Y1, 320(AX)
-	VZEROUPPER
-	RET
 
 DATA c7f7fffff<>+0(SB)/4, $0x7f7fffff
 DATA c7f7fffff<>+4(SB)/4, $0x7f7fffff
@@ -281,6 +250,446 @@ DATA c3f800000<>+52(SB)/4, $0x3f800000
 DATA c3f800000<>+56(SB)/4, $0x3f800000
 DATA c3f800000<>+60(SB)/4, $0x3f800000
 GLOBL c3f800000<>(SB), RODATA|NOPTR, $64
+
+// func scaleFitsAVX2(n int, fits *float32, levels *float32, ends int, end *float32)
+// Requires: AVX, F16C
+TEXT ·scaleFitsAVX2(SB), NOSPLIT, $0-40
+	MOVQ         fits+8(FP), AX
+	MOVQ         n+0(FP), CX
+	MOVQ         levels+16(FP), DX
+	VBROADCASTSS (DX), Y0
+	VBROADCASTSS 4(DX), Y1
+	VBROADCASTSS 8(DX), Y2
+	VBROADCASTSS 12(DX), Y3
+	VBROADCASTSS 16(DX), Y4
+	MOVQ         ends+24(FP), SI
+	MOVQ         end+32(FP), DI
+	VMOVUPS      1536(AX), Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	XORQ         DX, DX
+	MOVQ         CX, BX
+	JMP          base_check
+
+base:
+	VMOVUPS   (AX)(DX*1), Y9
+	VANDPS    c7fffffff<>+0(SB), Y9, Y10
+	VCMPPS    $0x0e, Y8, Y10, Y11
+	VBLENDVPS Y11, Y9, Y7, Y7
+	VBLENDVPS Y11, Y10, Y8, Y8
+	VMOVUPS   1024(AX)(DX*1), Y10
+	VMULPS    Y10, Y2, Y10
+	VADDPS    Y3, Y10, Y10
+	VMULPS    Y5, Y10, Y10
+	VSUBPS    Y10, Y9, Y10
+	VMULPS    Y10, Y10, Y10
+	VMULPS    512(AX)(DX*1), Y10, Y10
+	VADDPS    Y10, Y6, Y6
+	ADDQ      $0x20, DX
+	SUBQ      $0x01, BX
+
+base_check:
+	CMPQ    BX, $0x01
+	JGE     base
+	VMOVUPS Y6, 1568(AX)
+	VMOVUPS Y7, 1664(AX)
+	VMOVUPS Y5, 1600(AX)
+	VXORPS  Y5, Y5, Y5
+	VMOVUPS Y5, 1632(AX)
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	XORQ    DX, DX
+	MOVQ    CX, BX
+	JMP     refit_check
+
+refit:
+	VMOVUPS 512(AX)(DX*1), Y7
+	VMOVUPS 1024(AX)(DX*1), Y8
+	VMULPS  Y8, Y2, Y8
+	VADDPS  Y3, Y8, Y8
+	VMULPS  (AX)(DX*1), Y7, Y9
+	VMULPS  Y8, Y9, Y9
+	VADDPS  Y9, Y5, Y5
+	VMULPS  Y8, Y7, Y7
+	VMULPS  Y8, Y7, Y7
+	VADDPS  Y7, Y6, Y6
+	ADDQ    $0x20, DX
+	SUBQ    $0x01, BX
+
+refit_check:
+	CMPQ      BX, $0x01
+	JGE       refit
+	VDIVPS    Y6, Y5, Y5
+	VMOVUPS   cc77fe000<>+0(SB), Y7
+	VMAXPS    Y5, Y7, Y5
+	VMOVUPS   c477fe000<>+0(SB), Y7
+	VMINPS    Y5, Y7, Y5
+	VCVTPS2PH $0x00, Y5, X5
+	VCVTPH2PS X5, Y5
+	VXORPS    Y7, Y7, Y7
+	VCMPPS    $0x00, Y7, Y6, Y6
+	VMOVUPS   1600(AX), Y7
+	VBLENDVPS Y6, Y7, Y5, Y5
+	VMOVUPS   1536(AX), Y6
+	VMOVUPS   c3f800000<>+0(SB), Y7
+	VDIVPS    Y6, Y7, Y7
+	VXORPS    Y8, Y8, Y8
+	VCMPPS    $0x04, Y8, Y6, Y8
+	VANDPS    Y8, Y7, Y7
+	VXORPS    Y8, Y8, Y8
+	XORQ      DX, DX
+	MOVQ      CX, BX
+	JMP       same_check
+
+same:
+	VMOVUPS (AX)(DX*1), Y9
+	VMULPS  Y9, Y7, Y10
+	VSUBPS  Y3, Y10, Y10
+	VMULPS  Y4, Y10, Y10
+	VMAXPS  Y0, Y10, Y10
+	VMINPS  Y1, Y10, Y10
+	VADDPS  c4b400000<>+0(SB), Y10, Y10
+	VSUBPS  c4b400000<>+0(SB), Y10, Y10
+	VMULPS  Y10, Y2, Y10
+	VADDPS  Y3, Y10, Y10
+	VMULPS  Y6, Y10, Y10
+	VSUBPS  Y10, Y9, Y10
+	VMULPS  Y10, Y10, Y10
+	VMULPS  512(AX)(DX*1), Y10, Y10
+	VADDPS  Y10, Y8, Y8
+	ADDQ    $0x20, DX
+	SUBQ    $0x01, BX
+
+same_check:
+	CMPQ      BX, $0x01
+	JGE       same
+	VXORPS    Y7, Y7, Y7
+	VCMPPS    $0x01, 1568(AX), Y8, Y9
+	VCMPPS    $0x04, Y7, Y6, Y10
+	VANDPS    Y9, Y10, Y9
+	VSUBPS    Y6, Y6, Y10
+	VCMPPS    $0x00, Y7, Y10, Y7
+	VANDPS    Y9, Y7, Y7
+	VMOVUPS   1568(AX), Y9
+	VBLENDVPS Y7, Y8, Y9, Y9
+	VMOVUPS   Y9, 1568(AX)
+	VMOVUPS   1600(AX), Y8
+	VBLENDVPS Y7, Y6, Y8, Y8
+	VMOVUPS   Y8, 1600(AX)
+	VORPS     1632(AX), Y7, Y7
+	VMOVUPS   Y7, 1632(AX)
+	VMOVUPS   c3f800000<>+0(SB), Y6
+	VDIVPS    Y5, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	VCMPPS    $0x04, Y7, Y5, Y7
+	VANDPS    Y7, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	XORQ      DX, DX
+	MOVQ      CX, BX
+	JMP       refitted_check
+
+refitted:
+	VMOVUPS (AX)(DX*1), Y8
+	VMULPS  Y8, Y6, Y9
+	VSUBPS  Y3, Y9, Y9
+	VMULPS  Y4, Y9, Y9
+	VMAXPS  Y0, Y9, Y9
+	VMINPS  Y1, Y9, Y9
+	VADDPS  c4b400000<>+0(SB), Y9, Y9
+	VSUBPS  c4b400000<>+0(SB), Y9, Y9
+	VMULPS  Y9, Y2, Y9
+	VADDPS  Y3, Y9, Y9
+	VMULPS  Y5, Y9, Y9
+	VSUBPS  Y9, Y8, Y9
+	VMULPS  Y9, Y9, Y9
+	VMULPS  512(AX)(DX*1), Y9, Y9
+	VADDPS  Y9, Y7, Y7
+	ADDQ    $0x20, DX
+	SUBQ    $0x01, BX
+
+refitted_check:
+	CMPQ      BX, $0x01
+	JGE       refitted
+	VXORPS    Y6, Y6, Y6
+	VCMPPS    $0x01, 1568(AX), Y7, Y8
+	VCMPPS    $0x04, Y6, Y5, Y9
+	VANDPS    Y8, Y9, Y8
+	VSUBPS    Y5, Y5, Y9
+	VCMPPS    $0x00, Y6, Y9, Y6
+	VANDPS    Y8, Y6, Y6
+	VMOVUPS   1568(AX), Y8
+	VBLENDVPS Y6, Y7, Y8, Y8
+	VMOVUPS   Y8, 1568(AX)
+	VMOVUPS   1600(AX), Y7
+	VBLENDVPS Y6, Y5, Y7, Y7
+	VMOVUPS   Y7, 1600(AX)
+	VORPS     1632(AX), Y6, Y6
+	VMOVUPS   Y6, 1632(AX)
+	JMP       end_check
+
+end:
+	VMOVUPS      1664(AX), Y6
+	VBROADCASTSS (DI), Y5
+	ADDQ         $0x04, DI
+	VDIVPS       Y5, Y6, Y5
+	VMOVUPS      cc77fe000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VMOVUPS      c477fe000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VCVTPS2PH    $0x00, Y5, X5
+	VCVTPH2PS    X5, Y5
+	VMOVUPS      c3f800000<>+0(SB), Y6
+	VDIVPS       Y5, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VCMPPS       $0x04, Y7, Y5, Y7
+	VANDPS       Y7, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	XORQ         DX, DX
+	MOVQ         CX, BX
+	JMP          ended_check
+
+ended:
+	VMOVUPS (AX)(DX*1), Y8
+	VMULPS  Y8, Y6, Y9
+	VSUBPS  Y3, Y9, Y9
+	VMULPS  Y4, Y9, Y9
+	VMAXPS  Y0, Y9, Y9
+	VMINPS  Y1, Y9, Y9
+	VADDPS  c4b400000<>+0(SB), Y9, Y9
+	VSUBPS  c4b400000<>+0(SB), Y9, Y9
+	VMULPS  Y9, Y2, Y9
+	VADDPS  Y3, Y9, Y9
+	VMULPS  Y5, Y9, Y9
+	VSUBPS  Y9, Y8, Y9
+	VMULPS  Y9, Y9, Y9
+	VMULPS  512(AX)(DX*1), Y9, Y9
+	VADDPS  Y9, Y7, Y7
+	ADDQ    $0x20, DX
+	SUBQ    $0x01, BX
+
+ended_check:
+	CMPQ      BX, $0x01
+	JGE       ended
+	VXORPS    Y6, Y6, Y6
+	VCMPPS    $0x01, 1568(AX), Y7, Y8
+	VCMPPS    $0x04, Y6, Y5, Y9
+	VANDPS    Y8, Y9, Y8
+	VSUBPS    Y5, Y5, Y9
+	VCMPPS    $0x00, Y6, Y9, Y6
+	VANDPS    Y8, Y6, Y6
+	VMOVUPS   1568(AX), Y8
+	VBLENDVPS Y6, Y7, Y8, Y8
+	VMOVUPS   Y8, 1568(AX)
+	VMOVUPS   1600(AX), Y7
+	VBLENDVPS Y6, Y5, Y7, Y7
+	VMOVUPS   Y7, 1600(AX)
+	VORPS     1632(AX), Y6, Y6
+	VMOVUPS   Y6, 1632(AX)
+	SUBQ      $0x01, SI
+
+end_check:
+	CMPQ    SI, $0x01
+	JGE     end
+	VMOVUPS 1600(AX), Y5
+	VMOVUPS c3f800000<>+0(SB), Y6
+	VDIVPS  Y5, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VCMPPS  $0x04, Y7, Y5, Y5
+	VANDPS  Y5, Y6, Y6
+	VMOVUPS 1632(AX), Y5
+	XORQ    DX, DX
+	MOVQ    CX, BX
+	JMP     assign_check
+
+assign:
+	VMULPS    (AX)(DX*1), Y6, Y7
+	VSUBPS    Y3, Y7, Y7
+	VMULPS    Y4, Y7, Y7
+	VMAXPS    Y0, Y7, Y7
+	VMINPS    Y1, Y7, Y7
+	VADDPS    c4b400000<>+0(SB), Y7, Y7
+	VSUBPS    c4b400000<>+0(SB), Y7, Y7
+	VMOVUPS   1024(AX)(DX*1), Y8
+	VBLENDVPS Y5, Y7, Y8, Y8
+	VMOVUPS   Y8, 1024(AX)(DX*1)
+	ADDQ      $0x20, DX
+	SUBQ      $0x01, BX
+
+assign_check:
+	CMPQ    BX, $0x01
+	JGE     assign
+	VXORPS  Y5, Y5, Y5
+	VMOVUPS Y5, 1632(AX)
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	XORQ    DX, DX
+	MOVQ    CX, BX
+	JMP     refit_again_check
+
+refit_again:
+	VMOVUPS 512(AX)(DX*1), Y7
+	VMOVUPS 1024(AX)(DX*1), Y8
+	VMULPS  Y8, Y2, Y8
+	VADDPS  Y3, Y8, Y8
+	VMULPS  (AX)(DX*1), Y7, Y9
+	VMULPS  Y8, Y9, Y9
+	VADDPS  Y9, Y5, Y5
+	VMULPS  Y8, Y7, Y7
+	VMULPS  Y8, Y7, Y7
+	VADDPS  Y7, Y6, Y6
+	ADDQ    $0x20, DX
+	SUBQ    $0x01, BX
+
+refit_again_check:
+	CMPQ      BX, $0x01
+	JGE       refit_again
+	VDIVPS    Y6, Y5, Y5
+	VMOVUPS   cc77fe000<>+0(SB), Y7
+	VMAXPS    Y5, Y7, Y5
+	VMOVUPS   c477fe000<>+0(SB), Y7
+	VMINPS    Y5, Y7, Y5
+	VCVTPS2PH $0x00, Y5, X5
+	VCVTPH2PS X5, Y5
+	VXORPS    Y7, Y7, Y7
+	VCMPPS    $0x00, Y7, Y6, Y6
+	VMOVUPS   1600(AX), Y7
+	VBLENDVPS Y6, Y7, Y5, Y5
+	VMOVUPS   c3f800000<>+0(SB), Y6
+	VDIVPS    Y5, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	VCMPPS    $0x04, Y7, Y5, Y7
+	VANDPS    Y7, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	XORQ      DX, DX
+	MOVQ      CX, BX
+	JMP       again_check
+
+again:
+	VMOVUPS (AX)(DX*1), Y8
+	VMULPS  Y8, Y6, Y9
+	VSUBPS  Y3, Y9, Y9
+	VMULPS  Y4, Y9, Y9
+	VMAXPS  Y0, Y9, Y9
+	VMINPS  Y1, Y9, Y9
+	VADDPS  c4b400000<>+0(SB), Y9, Y9
+	VSUBPS  c4b400000<>+0(SB), Y9, Y9
+	VMULPS  Y9, Y2, Y9
+	VADDPS  Y3, Y9, Y9
+	VMULPS  Y5, Y9, Y9
+	VSUBPS  Y9, Y8, Y9
+	VMULPS  Y9, Y9, Y9
+	VMULPS  512(AX)(DX*1), Y9, Y9
+	VADDPS  Y9, Y7, Y7
+	ADDQ    $0x20, DX
+	SUBQ    $0x01, BX
+
+again_check:
+	CMPQ      BX, $0x01
+	JGE       again
+	VXORPS    Y2, Y2, Y2
+	VCMPPS    $0x01, 1568(AX), Y7, Y6
+	VCMPPS    $0x04, Y2, Y5, Y8
+	VANDPS    Y6, Y8, Y6
+	VSUBPS    Y5, Y5, Y8
+	VCMPPS    $0x00, Y2, Y8, Y2
+	VANDPS    Y6, Y2, Y2
+	VMOVUPS   1568(AX), Y6
+	VBLENDVPS Y2, Y7, Y6, Y6
+	VMOVUPS   Y6, 1568(AX)
+	VMOVUPS   1600(AX), Y6
+	VBLENDVPS Y2, Y5, Y6, Y6
+	VMOVUPS   Y6, 1600(AX)
+	VORPS     1632(AX), Y2, Y2
+	VMOVUPS   Y2, 1632(AX)
+	VMOVUPS   1600(AX), Y2
+	VMOVUPS   c3f800000<>+0(SB), Y5
+	VDIVPS    Y2, Y5, Y5
+	VXORPS    Y6, Y6, Y6
+	VCMPPS    $0x04, Y6, Y2, Y2
+	VANDPS    Y2, Y5, Y5
+	VMOVUPS   1632(AX), Y2
+	XORQ      DX, DX
+	MOVQ      CX, BX
+	JMP       assign_again_check
+
+assign_again:
+	VMULPS    (AX)(DX*1), Y5, Y6
+	VSUBPS    Y3, Y6, Y6
+	VMULPS    Y4, Y6, Y6
+	VMAXPS    Y0, Y6, Y6
+	VMINPS    Y1, Y6, Y6
+	VADDPS    c4b400000<>+0(SB), Y6, Y6
+	VSUBPS    c4b400000<>+0(SB), Y6, Y6
+	VMOVUPS   1024(AX)(DX*1), Y7
+	VBLENDVPS Y2, Y6, Y7, Y7
+	VMOVUPS   Y7, 1024(AX)(DX*1)
+	ADDQ      $0x20, DX
+	SUBQ      $0x01, BX
+
+assign_again_check:
+	CMPQ    BX, $0x01
+	JGE     assign_again
+	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, 1632(AX)
+	VMOVUPS 1600(AX), Y0
+	VMOVUPS Y0, 1536(AX)
+	VZEROUPPER
+	RET
+
+DATA c7fffffff<>+0(SB)/4, $0x7fffffff
+DATA c7fffffff<>+4(SB)/4, $0x7fffffff
+DATA c7fffffff<>+8(SB)/4, $0x7fffffff
+DATA c7fffffff<>+12(SB)/4, $0x7fffffff
+DATA c7fffffff<>+16(SB)/4, $0x7fffffff
+DATA c7fffffff<>+20(SB)/4, $0x7fffffff
+DATA c7fffffff<>+24(SB)/4, $0x7fffffff
+DATA c7fffffff<>+28(SB)/4, $0x7fffffff
+DATA c7fffffff<>+32(SB)/4, $0x7fffffff
+DATA c7fffffff<>+36(SB)/4, $0x7fffffff
+DATA c7fffffff<>+40(SB)/4, $0x7fffffff
+DATA c7fffffff<>+44(SB)/4, $0x7fffffff
+DATA c7fffffff<>+48(SB)/4, $0x7fffffff
+DATA c7fffffff<>+52(SB)/4, $0x7fffffff
+DATA c7fffffff<>+56(SB)/4, $0x7fffffff
+DATA c7fffffff<>+60(SB)/4, $0x7fffffff
+GLOBL c7fffffff<>(SB), RODATA|NOPTR, $64
+
+DATA cc77fe000<>+0(SB)/4, $0xc77fe000
+DATA cc77fe000<>+4(SB)/4, $0xc77fe000
+DATA cc77fe000<>+8(SB)/4, $0xc77fe000
+DATA cc77fe000<>+12(SB)/4, $0xc77fe000
+DATA cc77fe000<>+16(SB)/4, $0xc77fe000
+DATA cc77fe000<>+20(SB)/4, $0xc77fe000
+DATA cc77fe000<>+24(SB)/4, $0xc77fe000
+DATA cc77fe000<>+28(SB)/4, $0xc77fe000
+DATA cc77fe000<>+32(SB)/4, $0xc77fe000
+DATA cc77fe000<>+36(SB)/4, $0xc77fe000
+DATA cc77fe000<>+40(SB)/4, $0xc77fe000
+DATA cc77fe000<>+44(SB)/4, $0xc77fe000
+DATA cc77fe000<>+48(SB)/4, $0xc77fe000
+DATA cc77fe000<>+52(SB)/4, $0xc77fe000
+DATA cc77fe000<>+56(SB)/4, $0xc77fe000
+DATA cc77fe000<>+60(SB)/4, $0xc77fe000
+GLOBL cc77fe000<>(SB), RODATA|NOPTR, $64
+
+DATA c477fe000<>+0(SB)/4, $0x477fe000
+DATA c477fe000<>+4(SB)/4, $0x477fe000
+DATA c477fe000<>+8(SB)/4, $0x477fe000
+DATA c477fe000<>+12(SB)/4, $0x477fe000
+DATA c477fe000<>+16(SB)/4, $0x477fe000
+DATA c477fe000<>+20(SB)/4, $0x477fe000
+DATA c477fe000<>+24(SB)/4, $0x477fe000
+DATA c477fe000<>+28(SB)/4, $0x477fe000
+DATA c477fe000<>+32(SB)/4, $0x477fe000
+DATA c477fe000<>+36(SB)/4, $0x477fe000
+DATA c477fe000<>+40(SB)/4, $0x477fe000
+DATA c477fe000<>+44(SB)/4, $0x477fe000
+DATA c477fe000<>+48(SB)/4, $0x477fe000
+DATA c477fe000<>+52(SB)/4, $0x477fe000
+DATA c477fe000<>+56(SB)/4, $0x477fe000
+DATA c477fe000<>+60(SB)/4, $0x477fe000
+GLOBL c477fe000<>(SB), RODATA|NOPTR, $64
 
 // func levelSumsAVX2(groups int, n int, level *uint8, sums *[2]int32)
 // Requires: AVX, AVX2

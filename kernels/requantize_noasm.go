@@ -10,11 +10,11 @@ func levelSums(sums [][2]int32, level []uint8, n int) { levelSumsGeneric(sums, l
 
 func thresholds(u []float32, state uint64) (done bool) { return false }
 
-func scaleErrors(want, w []float32, factor, inverse *[8]float32, l *ScaleLevels, sums *[8]float32) (done bool) {
+func scalePairs(p *ScalePairs, n int, l *ScaleLevels, scale, mean, spread, low *SubScales) (done bool) {
 	return false
 }
 
-func scalePairs(p *ScalePairs, l *ScaleLevels) (done bool) { return false }
+func scaleFits(f *ScaleFits, n int, l *ScaleLevels, ends []float32) (done bool) { return false }
 
 func changeSums(old, change, now []float32, sums *[3][8]float64) (done bool) { return false }
 

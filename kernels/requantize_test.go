@@ -58,52 +58,83 @@ func TestThresholds(t *testing.T) {
 // testLevels are those of Q4_K, Q6_K and of nibbles that stand for odd halves.
 var testLevels = []ScaleLevels{{0, 63, 1, 0, 1}, {-128, 127, 1, 0, 1}, {0, 15, 0.25, 0.125, 4}}
 
-func TestScaleErrors(t *testing.T) {
+func TestScalePairs(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for i := range testLevels {
-			for n := range 17 {
-				l := &testLevels[i]
-				want, w := extremeFloats(n, 5), randoms(n, 6)
-				factor, inverse := [8]float32(randoms(8, 7)), [8]float32(randoms(8, 8))
-				for k := range 6 {
-					inverse[k] = 1 / factor[k]
+			for seed := range uint64(40) {
+				n, x := int(seed)%17, randoms(4*16*8, seed)
+				if seed%2 == 1 {
+					x = extremeFloats(4*16*8, seed)
 				}
-				got, done := ScaleErrors(want, w, &factor, &inverse, l)
-				if done != (current >= tierAVX2) {
-					t.Fatal("assembly is missing, or there where it is not expected")
+				var scale, mean, spread, low SubScales
+				for k := range n {
+					for b := range 8 {
+						v := x[4*(8*k+b):]
+						scale[k][b], mean[k][b], spread[k][b], low[k][b] = 40*v[0], 15*v[1], v[2], v[3]
+					}
 				}
-				if !done {
+				var got ScalePairs
+				for b := range 8 {
+					got.Factor[b], got.FactorMin[b] = 0.3+float32(b)/16, 0.05
+					got.Inverse[b], got.InverseMin[b] = 1/got.Factor[b], 20
+				}
+				want := got
+				if !got.Fit(n, &testLevels[i], &scale, &mean, &spread, &low) {
 					continue
 				}
-				var sums [8]float32
-				scaleErrorsGeneric(want, w, &factor, &inverse, l, &sums)
-				sameFloats(t, "ScaleErrors", got[:], sums[:])
+				scalePairsGeneric(&want, n, &testLevels[i], &scale, &mean, &spread, &low)
+				sameFloats(t, "sums", got.Sum[:], want.Sum[:])
+				for k := range n {
+					sameFloats(t, "scale codes", got.ScaleCode[k][:], want.ScaleCode[k][:])
+					sameFloats(t, "minimum codes", got.MinimumCode[k][:], want.MinimumCode[k][:])
+				}
 			}
 		}
 	})
 }
 
-func TestScalePairs(t *testing.T) {
+func TestScaleFits(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for i := range testLevels {
-			for seed := range uint64(40) {
-				x := randoms(8*32, seed)
-				if seed%2 == 1 {
-					x = extremeFloats(8*32, seed)
+			for seed := range uint64(60) {
+				l, n := &testLevels[i], 1+int(seed)%16
+				x := randoms(3*16*8, seed)
+				if seed%3 == 1 {
+					x = extremeFloats(3*16*8, seed)
 				}
-				var got ScalePairs
-				for k := range 8 {
-					got.Scale[k], got.Mean[k], got.Spread[k], got.Low[k] = 40*x[k], 15*x[8+k], x[16+k], x[24+k]
-					got.Factor[k], got.Inverse[k], got.FactorMin[k], got.InverseMin[k] = 0.3, 1/float32(0.3), 0.05, 20
+				var got ScaleFits
+				for k := range n {
+					for b := range 8 {
+						v := x[3*(8*k+b):]
+						got.Want[k][b], got.Weight[k][b], got.Code[k][b] = v[0], abs(v[1]), l.code(63*v[2])
+						if b == 7 {
+							got.Code[k][b] = 0 // no factor is better than another for them
+						}
+						if b == 6 {
+							got.Want[k][b] = 0
+						}
+					}
+				}
+				for b := range 8 {
+					got.Factor[b] = halfOf(x[3*b] / 8)
+				}
+				if seed%3 == 2 { // wanted is nearly what there is
+					for k := range n {
+						for b := range 8 {
+							got.Want[k][b] = got.Factor[b]*l.level(got.Code[k][b]) + 0.01*got.Want[k][b]
+						}
+					}
 				}
 				want := got
-				if !got.Fit(&testLevels[i]) {
+				ends := []float32{l.level(l.Hi), l.level(l.Hi - 1), l.level(l.Lo)}
+				if !got.Fit(n, l, ends) {
 					continue
 				}
-				scalePairsGeneric(&want, &testLevels[i])
-				sameFloats(t, "least", got.Least[:], want.Least[:])
-				sameFloats(t, "scale codes", got.ScaleCode[:], want.ScaleCode[:])
-				sameFloats(t, "minimum codes", got.MinimumCode[:], want.MinimumCode[:])
+				scaleFitsGeneric(&want, n, l, ends)
+				sameFloats(t, "factors", got.Factor[:], want.Factor[:])
+				for k := range n {
+					sameFloats(t, "codes", got.Code[k][:], want.Code[k][:])
+				}
 			}
 		}
 	})

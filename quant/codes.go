@@ -56,20 +56,15 @@ func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 	defer blockWorks.Put(work)
 	have, codes := &work.have, &work.codes
 	for at := 0; at < len(change); at += f.weights {
+		if g.roundsTogether(round) {
+			if n := g.roundBlocks(f, dst, change[at:], round.Stochastic[at:], work); n > 0 {
+				at, dst = at+(n-1)*f.weights, dst[n*f.bytes:]
+				continue
+			}
+		}
 		b := dst[:f.bytes]
 		g.load(b, have)
 		g.unpack(codes, b)
-		if groups := f.weights / g.group; g.roundsTogether(round) && have.regular(groups) {
-			old := work.old[:f.weights]
-			copy(old, codes[:])
-			kernels.RoundLevels(codes[:f.weights], change[at:at+f.weights], g.group, have.inverse[:groups],
-				round.Stochastic[at:at+f.weights], g.from, len(g.values)-1)
-			if !bytes.Equal(old, codes[:f.weights]) {
-				g.pack(b, codes)
-			}
-			dst = dst[f.bytes:]
-			continue
-		}
 		changed := false
 		for i := range f.weights / g.group {
 			from, group := at+i*g.group, codes[i*g.group:][:g.group]
@@ -83,19 +78,50 @@ func SetCodes(t gguf.Type, dst, base []byte, change []float32, round Rounding) {
 	}
 }
 
-// roundsTogether reports whether the codes of a block are rounded at once where its scales are regular.
+// roundBlocks rounds the codes of the first blocks of dst, up to weightsK, and returns the number of blocks: 0 where
+// one of their scales is not regular.
+func (g *layout) roundBlocks(f *format, dst []byte, change, up []float32, work *blockWork) (n int) {
+	n = min(weightsK, len(change)) / f.weights
+	groups, size, scales := f.weights/g.group, n*f.weights, &work.scales
+	if g.loadEach != nil {
+		g.loadEach(scales[:n], dst, f.bytes)
+	} else {
+		for i := range n {
+			g.load(dst[i*f.bytes:][:f.bytes], &work.have)
+			copy(scales[i*groups:][:groups], work.have.scale[:])
+		}
+	}
+	if !invert(work.inverse[:n*groups], scales[:]) {
+		return 0
+	}
+	for i := range n {
+		g.unpack((*[weightsK]uint8)(work.old[i*f.weights:]), dst[i*f.bytes:][:f.bytes])
+	}
+	codes := work.rounded[:size]
+	copy(codes, work.old[:])
+	kernels.RoundLevels(codes, change[:size], g.group, work.inverse[:n*groups], up[:size], g.from, len(g.values)-1)
+	for i := range n {
+		if from := i * f.weights; !bytes.Equal(work.old[from:from+f.weights], codes[from:from+f.weights]) {
+			g.pack(dst[i*f.bytes:][:f.bytes], (*[weightsK]uint8)(work.rounded[from:]))
+		}
+	}
+	return n
+}
+
+// roundsTogether reports whether the codes of blocks are rounded at once where their scales are regular.
 func (g *layout) roundsTogether(round Rounding) bool {
 	return g.even && g.ranks == nil && round.Stochastic != nil && round.Master == nil && g.group%16 == 0
 }
 
-// regular sets the inverses of the first n scales, and reports whether they and the scales are numbers other than 0.
-func (g *blockScales) regular(n int) bool {
-	for i, s := range g.scale[:n] {
-		inverse := 1 / s
-		if s == 0 || s-s != 0 || inverse-inverse != 0 {
+// invert sets the inverses of scales, and reports whether they and the scales are numbers other than 0.
+func invert(inverse, scales []float32) (regular bool) {
+	scales = scales[:len(inverse)]
+	for i, s := range scales {
+		v := 1 / s
+		if s == 0 || s-s != 0 || v-v != 0 {
 			return false
 		}
-		g.inverse[i] = inverse
+		inverse[i] = v
 	}
 	return true
 }

@@ -141,6 +141,18 @@ func (s *affineSearch) finishAffine(
 	}
 }
 
+// layoutOfHead is the layout of Q4_K and Q5_K.
+func layoutOfHead() *layout {
+	g := scalesOfHead.layout()
+	g.load = func(b []byte, to *blockScales) {
+		h := loadAffineHead((*[headBytesK]byte)(b))
+		for i := range groupsK {
+			to.scale[i], to.offset[i] = h.scale[i], -h.minimum[i]
+		}
+	}
+	return g
+}
+
 // scalesOfHead are those of Q4_K and Q5_K.
 var scalesOfHead = affineScales{
 	subScaleLevels: subScaleLevels{0, topScaleK, 1, 0, 1}, n: groupsK,
@@ -158,6 +170,9 @@ var scalesOfHead = affineScales{
 		for i := range groupsK {
 			scales[i], minima[i] = uint8(scale.i[i]), uint8(minimum.i[i])
 		}
-		writeHead((*[headBytesK]byte)(b), scale.d, minimum.d, &scales, &minima)
+		head := (*[headBytesK]byte)(b)
+		storeHalf((*[2]byte)(head[:]), scale.d)
+		storeHalf((*[2]byte)(head[2:]), minimum.d)
+		packScales(head, &scales, &minima)
 	},
 }

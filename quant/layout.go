@@ -11,6 +11,12 @@ type layout struct {
 	load  func(b []byte, g *blockScales)
 	store func(b []byte, g *blockScales) // b holds the base
 
+	storeTogether func(c *changedBlocks) // store of several blocks, where haveEights; nil: there is none
+
+	// Where a block has one scale and no offset, the scales of blocks that are size bytes apart; else nil.
+	loadEach  func(scale []float32, b []byte, size int)
+	storeEach func(b []byte, size int, scale []float32) // those that stay the same are left
+
 	// The fields below are empty where weights have no codes of their own.
 	values []float32   // values of the codes before scaling, ascending
 	even   bool        // values are 1 apart
@@ -50,6 +56,18 @@ func oneScale(weights, at int) *layout {
 		group: weights,
 		load:  func(b []byte, g *blockScales) { g.scale[0], g.offset[0] = loadHalf((*[2]byte)(b[at:])), 0 },
 		store: func(b []byte, g *blockScales) { storeHalf((*[2]byte)(b[at:]), clampHalf(g.scale[0])) },
+		loadEach: func(scale []float32, b []byte, size int) {
+			for i := range scale {
+				scale[i] = loadHalf((*[2]byte)(b[i*size+at:]))
+			}
+		},
+		storeEach: func(b []byte, size int, scale []float32) {
+			for i, s := range scale {
+				if to := (*[2]byte)(b[i*size+at:]); s != loadHalf(to) {
+					storeHalf(to, limitHalf(s))
+				}
+			}
+		},
 	}
 }
 
@@ -69,11 +87,13 @@ func scaleAndMinimum() *layout {
 
 // layout is that of super-blocks with sub-scales.
 func (s *subScales) layout() *layout {
-	return &layout{group: weightsK / s.n, shared: true, load: s.loadScales, store: s.storeScales}
+	return &layout{group: weightsK / s.n, shared: true, load: s.loadScales, store: s.storeScales,
+		storeTogether: s.storeTogether}
 }
 
 func (s *affineScales) layout() *layout {
-	return &layout{group: weightsK / s.n, shared: true, affine: true, load: s.loadScales, store: s.storeScales}
+	return &layout{group: weightsK / s.n, shared: true, affine: true, load: s.loadScales, store: s.storeScales,
+		storeTogether: s.storeTogether}
 }
 
 // with adds codes that stand for whole numbers from first on.

@@ -13,7 +13,7 @@ func init() {
 	register(gguf.Q4_K, format{
 		weights: weightsK, bytes: bytesQ4_K, nonFinite: halfScales(weightsK, bytesQ4_K, 0, 2),
 		dequantize: dequantizeQ4_K, quantize: quantizeQ4_K, quantizeWeighted: quantizeWeightedQ4_K,
-		layout: scalesOfHead.layout().with(0, 16,
+		layout: layoutOfHead().with(0, 16,
 			func(codes *[weightsK]uint8, b []byte) { unpackQ4_K(codes, (*[128]byte)(b[headBytesK:])) },
 			func(b []byte, codes *[weightsK]uint8) { packQ4_K((*[128]byte)(b[headBytesK:]), codes) }),
 	})
@@ -90,8 +90,8 @@ func plainWeightedQ4_K(dst []byte, row, importance []float32) {
 func packQ4_K(q *[128]byte, codes *[weightsK]uint8) {
 	for i := range 4 {
 		from, to := (*[64]uint8)(codes[64*i:]), (*[32]byte)(q[32*i:])
-		for j := range to {
-			to[j] = from[j] | from[j+32]<<4
+		for j := 0; j < 32; j += 8 {
+			store8(to[j:], load8(from[j:])|load8(from[j+32:])&eachLow4<<4)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func init() {
 	register(gguf.Q5_K, format{
 		weights: weightsK, bytes: bytesQ5_K, nonFinite: halfScales(weightsK, bytesQ5_K, 0, 2),
 		dequantize: dequantizeQ5_K, quantize: quantizeQ5_K, quantizeWeighted: quantizeWeightedQ5_K,
-		layout: scalesOfHead.layout().with(0, 32,
+		layout: layoutOfHead().with(0, 32,
 			func(codes *[weightsK]uint8, b []byte) { unpackQ5_K(codes, (*[bytesQ5_K]byte)(b)) },
 			func(b []byte, codes *[weightsK]uint8) { packQ5_K((*[bytesQ5_K]byte)(b), codes) }),
 	})

@@ -42,13 +42,18 @@ func (m Matrix) Groups() int {
 type blockScales struct {
 	scale, offset [16]float32
 	mean, spread  [16]float32 // of the values in each group: their mean and their variance
-	inverse       [16]float32 // of the scales, after regular
 }
 
 // blockWork is memory for one block: arguments of function values would be allocated on the heap for each call.
 type blockWork struct {
-	have, want blockScales
-	codes, old [weightsK]uint8
+	have     blockScales
+	together changedBlocks
+	codes    [weightsK]uint8
+
+	// of the blocks that are rounded at once, with room behind the last one's codes
+	scales       [16]float32
+	inverse      [16]float32
+	old, rounded [2 * weightsK]uint8
 }
 
 var blockWorks = sync.Pool{New: func() any { return new(blockWork) }}

@@ -29,6 +29,11 @@ func (m Matrix) Scales(scale, offset []float32, r int) {
 	f, g := mustLookup(m.Type), layoutOf(m.Type)
 	size := m.RowSize()
 	row := m.Data[r*size:][:size]
+	if g.loadEach != nil {
+		g.loadEach(scale, row, f.bytes)
+		clear(offset)
+		return
+	}
 	perBlock := f.weights / g.group
 	work := blockWorks.Get().(*blockWork)
 	defer blockWorks.Put(work)
@@ -61,20 +66,60 @@ func SetScales(t gguf.Type, dst, base []byte, scale, offset []float32) {
 		panic("quant: SetScales of a part of a block or with more or fewer scales than groups")
 	}
 	copy(dst, base)
+	if g.storeEach != nil {
+		g.storeEach(dst, f.bytes, scale)
+		return
+	}
 	work := blockWorks.Get().(*blockWork)
 	defer blockWorks.Put(work)
-	have, want := &work.have, &work.want
+	have, together := &work.have, &work.together
+	limit := 1
+	if g.storeTogether != nil && haveEights() {
+		limit = blocksTogether
+	}
 	for len(dst) > 0 {
-		b := dst[:f.bytes]
+		b, want := dst[:f.bytes], &together.scales[together.n]
 		g.load(b, have)
 		copy(want.scale[:perBlock], scale)
 		copy(want.offset[:perBlock], offset)
-		if !have.equal(want, perBlock) {
-			g.measure(b, work, perBlock)
-			g.store(b, want)
-		}
 		dst, scale, offset = dst[f.bytes:], scale[perBlock:], offset[perBlock:]
+		if !have.equal(want, perBlock) {
+			g.measure(b, want, &work.codes, perBlock)
+			together.blocks[together.n] = b
+			together.n++
+		}
+		if together.n == limit || len(dst) == 0 {
+			g.storeAll(together, limit)
+		}
 	}
+}
+
+// blocksTogether is how many blocks are fitted at once where there is assembly for it.
+const blocksTogether = 8
+
+// changedBlocks are blocks with the scales and offsets that they are to have, and memory for fitting them at once.
+type changedBlocks struct {
+	n      int
+	blocks [blocksTogether][]byte
+	scales [blocksTogether]blockScales
+
+	fits, minima    kernels.ScaleFits
+	mean, low       kernels.SubScales // of each group: that of the codes, and the wanted minimum
+	pairs           [2]kernels.ScalePairs
+	codes, minCodes [blocksTogether]subScaleCodes // of the base
+}
+
+// storeAll stores the scales of the blocks, whose number becomes 0.
+func (g *layout) storeAll(c *changedBlocks, limit int) {
+	if limit > 1 && c.n > 0 {
+		g.storeTogether(c)
+	} else {
+		for i, b := range c.blocks[:c.n] {
+			g.store(b, &c.scales[i])
+		}
+	}
+	clear(c.blocks[:c.n])
+	c.n = 0
 }
 
 // setScalesOfFloats is SetScales of floats.
@@ -101,8 +146,7 @@ func setScalesOfFloats(t gguf.Type, dst, base []byte, scale, offset []float32) {
 }
 
 // measure computes the mean and the variance of the values. Without codes all groups count the same.
-func (g *layout) measure(b []byte, work *blockWork, groups int) {
-	scales := &work.want
+func (g *layout) measure(b []byte, scales *blockScales, codes *[weightsK]uint8, groups int) {
 	if !g.shared {
 		return
 	}
@@ -112,7 +156,6 @@ func (g *layout) measure(b []byte, work *blockWork, groups int) {
 		}
 		return
 	}
-	codes := &work.codes
 	g.unpack(codes, b)
 	if g.even && g.ranks == nil && g.group%16 == 0 {
 		var sums [16][2]int32
@@ -156,7 +199,10 @@ func (g *layout) moments(codes []uint8) (mean, spread float32) {
 }
 
 // clampHalf is the half precision number nearest to f, at most the largest one.
-func clampHalf(f float32) float32 {
+func clampHalf(f float32) float32 { return halfToFloat(floatToHalf(limitHalf(f))) }
+
+// limitHalf limits f to the range of half precision numbers.
+func limitHalf(f float32) float32 {
 	const largest = 65504
-	return halfToFloat(floatToHalf(min(max(f, -largest), largest)))
+	return min(max(f, -largest), largest)
 }

@@ -65,9 +65,6 @@ func (l *subScaleLevels) refit(r subScaleCodes, want, w []float32) float32 {
 // fit finds a factor and codes that come close to want, errors weighted by w. It tries the factor and the codes of the
 // base, each with the other fitted to it, and factors that map the number of largest magnitude to the last codes.
 func (l *subScaleLevels) fit(base subScaleCodes, want, w []float32) subScaleCodes {
-	if best, done := l.fitTogether(base, want, w); done {
-		return best
-	}
 	best := base
 	least := l.error(best, want, w)
 	try := func(d float32) {
@@ -82,11 +79,8 @@ func (l *subScaleLevels) fit(base subScaleCodes, want, w []float32) subScaleCode
 	try(base.d)
 	try(l.refit(base, want, w))
 	top := peak(want)
-	for i := range fitEnds {
-		try(clampHalf(top / l.value(l.hi-i)))
-		if l.lo < 0 {
-			try(clampHalf(top / l.value(l.lo+i)))
-		}
+	for _, end := range l.ends(new([2 * fitEnds]float32)) {
+		try(clampHalf(top / end))
 	}
 	try(l.refit(best, want, w))
 	return best
@@ -95,46 +89,16 @@ func (l *subScaleLevels) fit(base subScaleCodes, want, w []float32) subScaleCode
 // fitEnds is how many of the last codes the number of largest magnitude is mapped to.
 const fitEnds = 3
 
-// fitTogether is fit with all factors but the last tried at once; done is false where there is no assembly for it.
-func (l *subScaleLevels) fitTogether(base subScaleCodes, want, w []float32) (best subScaleCodes, done bool) {
-	if !haveEights() {
-		return best, false
-	}
-	var factor, inverse [8]float32
-	top, n := peak(want), 2
-	factor[0], factor[1] = base.d, l.refit(base, want, w)
+// ends are the levels that fit maps the number of largest magnitude to.
+func (l *subScaleLevels) ends(memory *[2 * fitEnds]float32) []float32 {
+	ends := memory[:0]
 	for i := range fitEnds {
-		factor[n] = clampHalf(top / l.value(l.hi-i))
-		n++
+		ends = append(ends, l.value(l.hi-i))
 		if l.lo < 0 {
-			factor[n] = clampHalf(top / l.value(l.lo+i))
-			n++
+			ends = append(ends, l.value(l.lo+i))
 		}
 	}
-	for i, d := range factor[:n] {
-		inverse[i] = inverseOf(d)
-	}
-	levels := l.forKernels()
-	errors, done := kernels.ScaleErrors(want, w, &factor, &inverse, &levels)
-	if !done {
-		return best, false
-	}
-	best, least, chosen := base, l.error(base, want, w), -1
-	for i, d := range factor[:n] {
-		if e := errors[i]; d != 0 && d-d == 0 && e < least {
-			least, chosen = e, i
-		}
-	}
-	if chosen >= 0 {
-		best = l.assign(factor[chosen], want)
-	}
-	if d := l.refit(best, want, w); d != 0 && d-d == 0 {
-		r := l.assign(d, want)
-		if l.error(r, want, w) < least {
-			best = r
-		}
-	}
-	return best, true
+	return ends
 }
 
 // forKernels is the levels as the kernels take them.
@@ -220,9 +184,6 @@ func (s *affineScales) together(
 ) (scale, minimum subScaleCodes, sum float32) {
 	scale.d, minimum.d = d, dmin
 	inverse, inverseMin := inverseOf(d), inverseOf(dmin)
-	if s.n%8 == 0 && haveEights() {
-		return s.togetherInLanes(scale, minimum, g, low, inverse, inverseMin)
-	}
 	for i := range s.n {
 		least := float32(greatestFloat)
 		middle := s.code(float32(g.scale[i] * inverse))
@@ -241,26 +202,85 @@ func (s *affineScales) together(
 	return scale, minimum, sum
 }
 
-// togetherInLanes is together, eight groups at a time.
-func (s *affineScales) togetherInLanes(
-	scale, minimum subScaleCodes, g *blockScales, low []float32, inverse, inverseMin float32,
-) (_, _ subScaleCodes, sum float32) {
-	levels := s.forKernels()
-	var pair kernels.ScalePairs
-	for i := range pair.Factor {
-		pair.Factor[i], pair.Inverse[i] = scale.d, inverse
-		pair.FactorMin[i], pair.InverseMin[i] = minimum.d, inverseMin
-	}
-	for at := 0; at < s.n; at += 8 {
-		copy(pair.Scale[:], g.scale[at:])
-		copy(pair.Mean[:], g.mean[at:])
-		copy(pair.Spread[:], g.spread[at:])
-		copy(pair.Low[:], low[at:])
-		pair.Fit(&levels)
-		for i, e := range pair.Least {
-			sum += e
-			scale.i[at+i], minimum.i[at+i] = int16(pair.ScaleCode[i]), int16(pair.MinimumCode[i])
+// fitAll is fit of several blocks at once. The wanted numbers and their weights are in f.
+func (l *subScaleLevels) fitAll(f *kernels.ScaleFits, n int, base []subScaleCodes) {
+	for b, r := range base {
+		f.Factor[b] = r.d
+		for i, c := range r.i[:n] {
+			f.Code[i][b] = float32(c)
 		}
 	}
-	return scale, minimum, sum
+	levels := l.forKernels()
+	f.Fit(n, &levels, l.ends(new([2 * fitEnds]float32)))
+}
+
+// storeTogether is storeScales of several blocks.
+func (s *subScales) storeTogether(c *changedBlocks) {
+	f, codes := &c.fits, c.codes[:c.n]
+	for b := range codes {
+		codes[b] = s.load(c.blocks[b])
+		g := &c.scales[b]
+		for i := range s.n {
+			f.Want[i][b], f.Weight[i][b] = g.scale[i], g.spread[i]+float32(g.mean[i]*g.mean[i])
+		}
+	}
+	s.fitAll(f, s.n, codes)
+	for b := range codes {
+		s.store(c.blocks[b], codesAt(f.Factor[b], &f.Code, s.n, b))
+	}
+}
+
+// codesAt are a factor and the codes of block b.
+func codesAt(d float32, codes *kernels.SubScales, n, b int) (r subScaleCodes) {
+	r.d = d
+	for i := range n {
+		r.i[i] = int16(codes[i][b])
+	}
+	return r
+}
+
+// storeTogether is storeScales of several blocks.
+func (s *affineScales) storeTogether(c *changedBlocks) {
+	fits, minima := &c.fits, &c.minima
+	for b := range c.n {
+		c.codes[b], c.minCodes[b] = s.load(c.blocks[b])
+		g := &c.scales[b]
+		for i := range s.n {
+			fits.Want[i][b], fits.Weight[i][b], c.mean[i][b], c.low[i][b] = g.scale[i], g.spread[i], g.mean[i], -g.offset[i]
+		}
+	}
+	s.fitAll(fits, s.n, c.codes[:c.n])
+	for i := range s.n {
+		for b := range c.n {
+			miss := fits.Want[i][b] - float32(fits.Factor[b]*(float32(fits.Code[i][b]*s.step)+s.first))
+			minima.Want[i][b], minima.Weight[i][b] = c.low[i][b]-float32(miss*c.mean[i][b]), 1
+		}
+	}
+	s.fitAll(minima, s.n, c.minCodes[:c.n])
+	of := &c.pairs[0]
+	for b := range c.n {
+		of.Factor[b], of.FactorMin[b] = c.codes[b].d, c.minCodes[b].d
+	}
+	c.pairs[1].Factor, c.pairs[1].FactorMin = fits.Factor, minima.Factor
+	levels := s.forKernels()
+	for k := range c.pairs {
+		p := &c.pairs[k]
+		for b := range c.n {
+			p.Inverse[b], p.InverseMin[b] = inverseOf(p.Factor[b]), inverseOf(p.FactorMin[b])
+		}
+		p.Fit(s.n, &levels, &fits.Want, &c.mean, &fits.Weight, &c.low)
+	}
+	for b := range c.n {
+		best, least := -1, float32(greatestFloat)
+		for k := range c.pairs {
+			if e := c.pairs[k].Sum[b]; e < least {
+				best, least = k, e
+			}
+		}
+		if best >= 0 {
+			p := &c.pairs[best]
+			s.store(c.blocks[b], codesAt(p.Factor[b], &p.ScaleCode, s.n, b),
+				codesAt(p.FactorMin[b], &p.MinimumCode, s.n, b))
+		}
+	}
 }

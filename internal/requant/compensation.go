@@ -12,9 +12,10 @@ import (
 
 // Hessian is XᵀX (N, N) of inputs X (tokens, N) of a matrix: half of the second derivative of |X·wᵀ|² by a row w.
 type Hessian struct {
-	N      int
-	Tokens int       // rows of X
-	sum    []float32 // above the diagonal it is missing until mirror
+	N         int
+	Tokens    int               // rows of X
+	Precision kernels.Precision // to which inputs are rounded before they are multiplied
+	sum       []float32         // above the diagonal it is missing until mirror
 }
 
 // NewHessian is that of no input of n columns.
@@ -25,6 +26,10 @@ func (h *Hessian) Add(x []float32) {
 	const strip = 256
 	n := h.N
 	h.Tokens += len(x) / n
+	if h.Precision != kernels.F32 {
+		kernels.GemmTPrec(h.Precision, n, n, len(x)/n, x, n, x, 1, h.sum)
+		return
+	}
 	for c0 := 0; c0 < n; c0 += strip {
 		c1 := min(n, c0+strip)
 		kernels.Gemm(true, false, n-c0, c1-c0, len(x)/n, 1, x[c0:], n, x[c0:], n, 1, h.sum[c0*n+c0:], n)

@@ -17,7 +17,7 @@ func NewCross(n int) *Cross { return &Cross{Hessian: NewHessian(n), sum: make([]
 func (c *Cross) Add(x, y []float32) {
 	c.Hessian.Add(x)
 	n := c.Hessian.N
-	kernels.Gemm(true, false, n, n, len(x)/n, 1, y, n, x, n, 1, c.sum, n)
+	kernels.GemmTPrec(c.Hessian.Precision, n, n, len(x)/n, y, n, x, 1, c.sum)
 }
 
 // aim moves weights w (rows, N) towards those with which the inputs X give what w gives with the inputs Y, so that

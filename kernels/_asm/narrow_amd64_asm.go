@@ -142,15 +142,43 @@ func interleaveInt8(g *gen) {
 	g.end()
 }
 
+// interleaveUint8 brings fours of rows of 16 numbers into a panel of any width. Bytes are 128 more than the numbers.
+func interleaveUint8(g *gen) {
+	g.kernel(avx512, "interleaveUint8", "(words int, dst *float32, width int, src *float32, ld int, inverse *float32)",
+		"dst[p*width+r] = the four bytes nearest to src[(4*p+i)*ld+r] * inverse[r], plus 128, for p < words in order and "+
+			"r < 16.")
+	words, dst, width, src, ld := g.param("words"), g.param("dst"), g.param("width"), g.param("src"), g.param("ld")
+	g.SHLQ(operand.Imm(2), width)
+	g.SHLQ(operand.Imm(2), ld)
+	ld3, order, more := g.GP64(), g.vec(), g.vec()
+	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	g.VMOVDQU32(g.byteColumns(), order)
+	g.VMOVDQU32(g.bits(0x80808080), more)
+	factor := g.get(operand.Mem{Base: g.param("inverse")})
+	g.loop("four", words, 1, func() {
+		var q []reg.VecVirtual
+		for _, row := range []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
+			{Base: src, Index: ld3, Scale: 1}} {
+			q = append(q, g.rounded(row, factor))
+		}
+		g.packBytes(q, q[0])
+		g.VPSHUFB(order, q[0], q[0])
+		g.VPXORD(more, q[0], q[0])
+		g.VMOVUPS(q[0], operand.Mem{Base: dst})
+		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)
+		g.ADDQ(width, dst)
+	})
+	g.end()
+}
+
 // byteColumns is the address of the order in which the bytes of four rows of four are columns.
 func (g *gen) byteColumns() operand.Mem {
-	m := g.StaticGlobal("byteColumns")
-	g.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i := range 16 {
-		c := uint32(i % 4)
-		g.AppendDatum(operand.U32((12+c)<<24 | (8+c)<<16 | (4+c)<<8 | c))
+	var order []uint32
+	for i := range uint32(16) {
+		c := i % 4
+		order = append(order, (12+c)<<24|(8+c)<<16|(4+c)<<8|c)
 	}
-	return m
+	return g.data("byteColumns", order)
 }
 
 // rowMagnitudes finds the largest magnitude in each of 16 rows. That of a row with NaN is NaN.
@@ -173,23 +201,35 @@ func rowMagnitudes(g *gen) {
 	g.end()
 }
 
-// columnMagnitudes finds the largest magnitude in each of 32 columns.
+// columnMagnitudes finds the largest magnitude in each column, going through rows as they lie in memory.
 func columnMagnitudes(g *gen) {
-	g.kernel(avx512, "columnMagnitudes", "(k int, dst, src *float32, ld int)",
-		"dst[j] = the largest |src[p*ld+j]| of p < k, for j < 32; NaN counts as the largest.")
-	k, dst, src, ld := g.param("k"), g.param("dst"), g.param("src"), g.param("ld")
+	g.kernel(avx512, "columnMagnitudes", "(k, n int, dst, src *float32, ld int)",
+		"dst[j] = the largest of |src[p*ld+j]| of p < k, a multiple of 4, and dst[j], for j < n, a multiple of 16; NaN "+
+			"counts as the largest.")
+	k, n, dst, src, ld := g.param("k"), g.param("n"), g.param("dst"), g.param("src"), g.param("ld")
 	g.SHLQ(operand.Imm(2), ld)
-	acc, mask := g.zeros(2), g.vec()
+	ld3, mask, to, count := g.GP64(), g.vec(), g.GP64(), g.GP64()
+	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 	g.VMOVDQU32(g.bits(1<<31-1), mask)
-	g.loop("row", k, 1, func() {
-		for i, v := range acc {
-			x := g.vec()
-			g.VPANDD(g.at(src, i), mask, x)
-			g.VPMAXUD(x, v, v)
-		}
-		g.ADDQ(ld, src)
+	g.loop("rows", k, 4, func() {
+		at := g.GP64()
+		g.MOVQ(src, at)
+		g.MOVQ(dst, to)
+		g.MOVQ(n, count)
+		g.loop("columns", count, g.lanes, func() {
+			most := g.get(operand.Mem{Base: to})
+			for _, row := range []operand.Mem{{Base: at}, {Base: at, Index: ld, Scale: 1}, {Base: at, Index: ld, Scale: 2},
+				{Base: at, Index: ld3, Scale: 1}} {
+				x := g.vec()
+				g.VPANDD(row, mask, x)
+				g.VPMAXUD(x, most, most)
+			}
+			g.VMOVDQU32(most, operand.Mem{Base: to})
+			g.ADDQ(operand.Imm(uint64(g.bytes())), at)
+			g.ADDQ(operand.Imm(uint64(g.bytes())), to)
+		})
+		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)
 	})
-	g.store(acc, []operand.Mem{g.at(dst, 0), g.at(dst, 1)})
 	g.end()
 }
 

@@ -7,8 +7,8 @@ import (
 
 // requantizeFile holds the loops that fit the blocks of a matrix to a change of its weights.
 func requantizeFile(g *gen) {
-	scaleErrors(g)
 	scalePairs(g)
+	scaleFits(g)
 	levelSums(g)
 	for _, s := range []isa{avx512, avx2} {
 		roundLevels(g, s)
@@ -183,80 +183,201 @@ func (g *gen) level(l *scaleLevels, code reg.VecVirtual) reg.VecVirtual {
 	return v
 }
 
-// scaleErrors has a factor a lane, and the scales one after the other.
-func scaleErrors(g *gen) {
-	g.kernel(avx2, "scaleErrors", "(n int, want, w, factor, inverse, levels, sums *float32)", "the sums of ScaleErrors")
-	n, want, w := g.param("n"), g.param("want"), g.param("w")
-	factor, inverse := g.get(operand.Mem{Base: g.param("factor")}), g.get(operand.Mem{Base: g.param("inverse")})
-	l, sum := g.scaleLevels("levels"), g.zeros(1)[0]
-	g.loop("scale", n, 1, func() {
-		v, weight := g.vec(), g.vec()
-		g.VBROADCASTSS(operand.Mem{Base: want}, v)
-		g.VBROADCASTSS(operand.Mem{Base: w}, weight)
-		g.ADDQ(operand.Imm(4), want)
-		g.ADDQ(operand.Imm(4), w)
-		c := g.binary(g.VMULPS, v, inverse)
-		g.code(&l, c)
-		e := g.level(&l, c)
-		g.VMULPS(factor, e, e)
-		g.VSUBPS(e, v, e)
-		g.VMULPS(e, e, e)
-		g.VMULPS(weight, e, e)
-		g.VADDPS(e, sum, sum)
-	})
-	g.VMOVUPS(sum, operand.Mem{Base: g.param("sums")})
-	g.end()
-}
-
-// scalePairs has a group a lane, eight groups.
+// scalePairs has a block a lane, and the groups of a block one after the other.
 func scalePairs(g *gen) {
-	g.kernel(avx2, "scalePairs", "(pair, levels *float32)", "ScalePairs.Fit of eight groups")
-	pair := g.param("pair")
+	g.kernel(avx2, "scalePairs", "(n int, pair, levels, scale, mean, spread, low *float32)", "ScalePairs.Fit of n groups")
+	n, pair, index := g.param("n"), g.param("pair"), g.GP64()
 	l := g.scaleLevels("levels")
+	wanted, mean, spread, low := g.param("scale"), g.param("mean"), g.param("spread"), g.param("low")
 	in := func(i int) operand.Mem { return operand.Mem{Base: pair, Disp: 32 * i} }
 	const ( // the fields of ScalePairs
-		scale = iota
-		mean
-		spread
-		low
-		factor
+		factor = iota
 		inverse
 		factorMin
 		inverseMin
-		least
+		sum
 		scaleCode
-		minCode
+		minCode = scaleCode + 16
+		least   = minCode + 16
 	)
-	g.VMOVUPS(g.get(g.bits(0x7f7fffff)), in(least))
-	zero := g.zeros(1)[0]
-	g.VMOVUPS(zero, in(scaleCode))
-	g.VMOVUPS(zero, in(minCode))
-	middle := g.get(in(scale))
-	g.VMULPS(in(inverse), middle, middle)
-	g.code(&l, middle)
-	for _, off := range []float32{-1, 0, 1} {
-		c := g.binary(g.VADDPS, g.number(off), middle)
-		miss := g.level(&l, c)
-		g.VMULPS(in(factor), miss, miss)
-		g.VSUBPS(miss, g.get(in(scale)), miss)
-		want := g.binary(g.VMULPS, in(mean), miss)
-		g.VSUBPS(want, g.get(in(low)), want)
-		m := g.binary(g.VMULPS, in(inverseMin), want)
-		g.code(&l, m)
-		rest := g.level(&l, m)
-		g.VMULPS(in(factorMin), rest, rest)
-		g.VSUBPS(rest, want, rest)
-		g.VMULPS(rest, rest, rest)
-		g.VMULPS(miss, miss, miss)
-		g.VMULPS(in(spread), miss, miss)
-		g.VADDPS(rest, miss, miss)
-		better := g.compare(miss, isLess, in(least))
-		better = g.both(better, g.compare(c, isNotLess, l.lo))
-		better = g.both(better, g.compare(c, atMost, l.hi))
-		g.chooseAt(better, miss, in(least))
-		g.chooseAt(better, c, in(scaleCode))
-		g.chooseAt(better, m, in(minCode))
-	}
+	g.VMOVUPS(g.zeros(1)[0], in(sum))
+	g.XORQ(index, index)
+	g.loop("group", n, 1, func() {
+		of := func(p reg.Register) operand.Mem { return indexed(p, index, 0) }
+		found := func(i int) operand.Mem { return indexed(pair, index, 32*i) }
+		zero := g.zeros(1)[0]
+		g.VMOVUPS(g.get(g.bits(0x7f7fffff)), in(least))
+		g.VMOVUPS(zero, found(scaleCode))
+		g.VMOVUPS(zero, found(minCode))
+		scale := g.get(of(wanted))
+		middle := g.binary(g.VMULPS, in(inverse), scale)
+		g.code(&l, middle)
+		for _, off := range []float32{-1, 0, 1} {
+			c := g.binary(g.VADDPS, g.number(off), middle)
+			miss := g.level(&l, c)
+			g.VMULPS(in(factor), miss, miss)
+			g.VSUBPS(miss, scale, miss)
+			want := g.binary(g.VMULPS, of(mean), miss)
+			g.VSUBPS(want, g.get(of(low)), want)
+			m := g.binary(g.VMULPS, in(inverseMin), want)
+			g.code(&l, m)
+			rest := g.level(&l, m)
+			g.VMULPS(in(factorMin), rest, rest)
+			g.VSUBPS(rest, want, rest)
+			g.VMULPS(rest, rest, rest)
+			g.VMULPS(miss, miss, miss)
+			g.VMULPS(of(spread), miss, miss)
+			g.VADDPS(rest, miss, miss)
+			better := g.compare(miss, isLess, in(least))
+			better = g.both(better, g.compare(c, isNotLess, l.lo))
+			better = g.both(better, g.compare(c, atMost, l.hi))
+			g.chooseAt(better, miss, in(least))
+			g.chooseAt(better, c, found(scaleCode))
+			g.chooseAt(better, m, found(minCode))
+		}
+		g.VMOVUPS(g.binary(g.VADDPS, in(least), g.get(in(sum))), in(sum))
+		g.ADDQ(operand.Imm(32), index)
+	})
+	g.end()
+}
+
+// The fields of kernels.ScaleFits, in bytes.
+const (
+	fitsWant = 512 * iota
+	fitsWeight
+	fitsCode
+	fitsFactor
+	fitsLeast  = fitsFactor + 32
+	fitsBest   = fitsLeast + 32
+	fitsChosen = fitsBest + 32
+	fitsTop    = fitsChosen + 32
+)
+
+// A scaleFit is what scaleFits works with.
+type scaleFit struct {
+	*gen
+	fits, n, index, count reg.Register
+	levels                scaleLevels
+}
+
+// field is a field of all blocks.
+func (f *scaleFit) field(disp int) operand.Mem { return operand.Mem{Base: f.fits, Disp: disp} }
+
+// each runs body for every group; row is the group's part of an array.
+func (f *scaleFit) each(label string, body func(row func(disp int) operand.Mem)) {
+	f.XORQ(f.index, f.index)
+	f.MOVQ(f.n, f.count)
+	f.loop(label, f.count, 1, func() {
+		body(func(disp int) operand.Mem { return indexed(f.fits, f.index, disp) })
+		f.ADDQ(operand.Imm(32), f.index)
+	})
+}
+
+// addError adds w·(want - d·level)² to sum.
+func (f *scaleFit) addError(want, d, level reg.VecVirtual, weight operand.Mem, sum reg.VecVirtual) {
+	f.VMULPS(d, level, level)
+	f.VSUBPS(level, want, level)
+	f.VMULPS(level, level, level)
+	f.VMULPS(weight, level, level)
+	f.VADDPS(level, sum, sum)
+}
+
+// inverse is 1/d, and 0 of 0.
+func (f *scaleFit) inverse(d reg.VecVirtual) reg.VecVirtual {
+	v := f.binary(f.VDIVPS, d, f.constant(1))
+	f.VANDPS(f.compare(d, differs, f.zeros(1)[0]), v, v)
+	return v
+}
+
+// half limits v to the numbers of half precision and rounds it to one. What is no number stays so.
+func (f *scaleFit) half(v reg.VecVirtual) {
+	f.VMAXPS(v, f.constant(-65504), v)
+	f.VMINPS(v, f.constant(65504), v)
+	f.VCVTPS2PH(operand.Imm(0), v, v.AsX())
+	f.VCVTPH2PS(v.AsX(), v)
+}
+
+// try takes the factor d where it has the least error.
+func (f *scaleFit) try(label string, d reg.VecVirtual) {
+	inverse, sum := f.inverse(d), f.zeros(1)[0]
+	f.each(label, func(row func(disp int) operand.Mem) {
+		v := f.get(row(fitsWant))
+		c := f.binary(f.VMULPS, v, inverse)
+		f.code(&f.levels, c)
+		f.addError(v, d, f.level(&f.levels, c), row(fitsWeight), sum)
+	})
+	none := f.zeros(1)[0]
+	better := f.both(f.compare(sum, isLess, f.field(fitsLeast)), f.compare(d, differs, none))
+	better = f.both(better, f.compare(f.binary(f.VSUBPS, d, d), isEqual, none))
+	f.chooseAt(better, sum, f.field(fitsLeast))
+	f.chooseAt(better, d, f.field(fitsBest))
+	f.VORPS(f.field(fitsChosen), better, better)
+	f.VMOVUPS(better, f.field(fitsChosen))
+}
+
+// refit is the factor of least error for the codes.
+func (f *scaleFit) refit(label string) reg.VecVirtual {
+	num, den := f.zeros(1)[0], f.zeros(1)[0]
+	f.each(label, func(row func(disp int) operand.Mem) {
+		w, level := f.get(row(fitsWeight)), f.level(&f.levels, f.get(row(fitsCode)))
+		v := f.binary(f.VMULPS, row(fitsWant), w)
+		f.VMULPS(level, v, v)
+		f.VADDPS(v, num, num)
+		f.VMULPS(level, w, w)
+		f.VMULPS(level, w, w)
+		f.VADDPS(w, den, den)
+	})
+	f.VDIVPS(den, num, num)
+	f.half(num)
+	f.choose(f.compare(den, isEqual, f.zeros(1)[0]), f.get(f.field(fitsBest)), num)
+	return num
+}
+
+// assign sets the codes where another factor was taken, and forgets where that was.
+func (f *scaleFit) assign(label string) {
+	inverse, chosen := f.inverse(f.get(f.field(fitsBest))), f.get(f.field(fitsChosen))
+	f.each(label, func(row func(disp int) operand.Mem) {
+		c := f.binary(f.VMULPS, row(fitsWant), inverse)
+		f.code(&f.levels, c)
+		f.chooseAt(chosen, c, row(fitsCode))
+	})
+	f.VMOVUPS(f.zeros(1)[0], f.field(fitsChosen))
+}
+
+// scaleFits has a block a lane, and the groups of a block one after the other.
+func scaleFits(g *gen) {
+	g.kernel(avx2, "scaleFits", "(n int, fits, levels *float32, ends int, end *float32)", "ScaleFits.Fit of n groups")
+	f := &scaleFit{gen: g, fits: g.param("fits"), n: g.param("n"), index: g.GP64(), count: g.GP64()}
+	f.levels = g.scaleLevels("levels")
+	ends, end := g.param("ends"), g.param("end")
+	base, sum, top, most := g.get(f.field(fitsFactor)), g.zeros(1)[0], g.zeros(1)[0], g.zeros(1)[0]
+	f.each("base", func(row func(disp int) operand.Mem) {
+		v := g.get(row(fitsWant))
+		size := g.magnitude(v)
+		larger := g.compare(size, isGreater, most)
+		g.choose(larger, v, top)
+		g.choose(larger, size, most)
+		f.addError(v, base, g.level(&f.levels, g.get(row(fitsCode))), row(fitsWeight), sum)
+	})
+	g.VMOVUPS(sum, f.field(fitsLeast))
+	g.VMOVUPS(top, f.field(fitsTop))
+	g.VMOVUPS(base, f.field(fitsBest))
+	g.VMOVUPS(g.zeros(1)[0], f.field(fitsChosen))
+	d := f.refit("refit")
+	f.try("same", g.get(f.field(fitsFactor)))
+	f.try("refitted", d)
+	g.loop("end", ends, 1, func() {
+		d, top := g.vec(), g.get(f.field(fitsTop))
+		g.VBROADCASTSS(operand.Mem{Base: end}, d)
+		g.ADDQ(operand.Imm(4), end)
+		g.VDIVPS(d, top, d)
+		f.half(d)
+		f.try("ended", d)
+	})
+	f.assign("assign")
+	f.try("again", f.refit("refit_again"))
+	f.assign("assign_again")
+	g.VMOVUPS(g.get(f.field(fitsBest)), f.field(fitsFactor))
 	g.end()
 }
 

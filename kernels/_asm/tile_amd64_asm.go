@@ -38,6 +38,7 @@ func narrowFile(g *gen) {
 	transposeInt8(g, "Int8", false)
 	transposeInt8(g, "Uint8", true)
 	interleaveInt8(g)
+	interleaveUint8(g)
 	rowMagnitudes(g)
 	columnMagnitudes(g)
 	columnSums(g)
