@@ -7,6 +7,7 @@ import (
 	"github.com/peftconv/peftconv/internal/batch"
 	"github.com/peftconv/peftconv/internal/dataset"
 	"github.com/peftconv/peftconv/internal/model"
+	"github.com/peftconv/peftconv/kernels"
 )
 
 // Stream is a text on its way through a model, layer by layer.
@@ -37,6 +38,9 @@ func NewStream(m *model.Model, set *dataset.Set, tokens, batchTokens int, h mode
 	}
 	return s, nil
 }
+
+// Precision sets the rounding of the operands of products in the layers, none at first.
+func (s *Stream) Precision(p kernels.Precision) { s.tape.Precision(p) }
 
 // Batches is how many batches there are.
 func (s *Stream) Batches() int { return len(s.batches) }

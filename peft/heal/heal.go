@@ -79,8 +79,10 @@ type Result struct {
 	Matrices int     `json:"matrices"` // that were made anew
 	// Error is the summed squared error of their products after the layers as a share of that before, the mean over the
 	// matrices.
-	Error float64       `json:"error"`
-	Took  time.Duration `json:"-"`
+	Error float64 `json:"error"`
+	// Kept is the stage whose model was written: StageLayers, or StageTraining unless that has a larger divergence.
+	Kept string        `json:"kept"`
+	Took time.Duration `json:"-"`
 }
 
 // healer is a run.
@@ -98,6 +100,9 @@ type healer struct {
 	made             int     // matrices
 	ratios           float64 // sum over the matrices made
 	start, saved     time.Time
+	sizes            []float64 // weights of each layer
+	// What is to be done in the layers: texts on their way, sums over inputs, searches of blocks.
+	passing, summing, searching work
 }
 
 // Run writes to out the base with blocks near to a teacher's weights: the model that the base was quantized from, in
@@ -143,8 +148,10 @@ func Run(ctx context.Context, b, teacher *peft.Base, data *peft.Data, out string
 	return r, nil
 }
 
-// finish trains end to end where that is asked for, and writes the result.
+// finish trains end to end where that is asked for, and writes the result. Training that was measured to do harm, such
+// as with too high a rate, leaves the model of the layers.
 func (h *healer) finish(ctx context.Context, r *Result, data *peft.Data) error {
+	r.Kept = StageLayers
 	if h.opt.Training == nil {
 		if err := h.write(h.out); err != nil {
 			return err
@@ -161,7 +168,15 @@ func (h *healer) finish(ctx context.Context, r *Result, data *peft.Data) error {
 	if err := h.train(ctx, stage, data); err != nil {
 		return err
 	}
-	return errors.Join(h.measureFile(ctx, r, StageTraining, h.out), h.removeStage())
+	if err := h.measureFile(ctx, r, StageTraining, h.out); err != nil {
+		return err
+	}
+	divergence := func(i int) float64 { return r.Stages[len(r.Stages)-i].Figures.Divergence.Value }
+	if len(r.Stages) > 0 && !(divergence(1) <= divergence(2)) {
+		return errors.Join(h.write(h.out), h.removeStage())
+	}
+	r.Kept = StageTraining
+	return h.removeStage()
 }
 
 // check refuses what cannot be healed.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,10 +88,46 @@ func TestHeal(t *testing.T) {
 	if d(1) > 0.8*d(0) || d(2) > 0.99*d(1) {
 		t.Errorf("divergences %v, %v, %v", d(0), d(1), d(2))
 	}
+	if r.Kept != heal.StageTraining {
+		t.Errorf("kept %s, expected the model that was trained", r.Kept)
+	}
 	sameForm(t, filepath.Join(dir, "base.gguf"), out)
 	left, _ := filepath.Glob(filepath.Join(dir, "*healing*"))
 	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestHealKeepsTheLayers: training at far too high a rate leaves the file that no training gives.
+func TestHealKeepsTheLayers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long")
+	}
+	b, teacher, dir := models(t, gguf.Q2_K)
+	examples, _ := text(t, b, 1, 4)
+	_, held := text(t, b, 1001, 2)
+	var files [][]byte
+	for _, steps := range []int{0, 3} {
+		opt := heal.Options{Tokens: 300, Held: held, Ctx: 256}
+		if steps > 0 {
+			opt.Training = &heal.Training{Options: train.Options{Steps: steps, LR: 1, BatchTokens: 256, Seed: 1}}
+		}
+		out := filepath.Join(dir, fmt.Sprintf("%d.gguf", steps))
+		r, err := heal.Run(t.Context(), b, teacher, peft.NewData(examples), out, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Kept != heal.StageLayers {
+			t.Errorf("%d steps: kept %s, expected %s; %v", steps, r.Kept, heal.StageLayers, r.Stages)
+		}
+		data, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, data)
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Error("the file is not that of no training")
 	}
 }
 

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/peftconv/peftconv/internal/memory"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/internal/requant"
+	"github.com/peftconv/peftconv/kernels"
 	"github.com/peftconv/peftconv/quant"
 )
 
@@ -28,7 +30,11 @@ type stream struct {
 // newStream is the text before the first layer.
 func (h *healer) newStream(b *attach.Base, set *attach.Data, blocks map[*model.Linear][]byte) (*stream, error) {
 	s, err := calibrate.NewStream(b.Model, set, h.opt.Tokens, passTokens, model.NoHooks{}, nil)
-	return &stream{s, blocks}, err
+	if err != nil {
+		return nil, err
+	}
+	s.Precision(kernels.AutoPrecision())
+	return &stream{s, blocks}, nil
 }
 
 // enough is what a pass panics with once all has been seen that was asked for.
@@ -130,18 +136,19 @@ func (h *healer) layers(ctx context.Context, set *attach.Data) (err error) {
 		return err
 	}
 	defer func() { h.student, h.teacher = nil, nil }()
+	h.foresee()
 	for i := range h.base.Model.Layers {
 		if i >= h.skipped {
 			if err := h.layer(ctx, i); err != nil {
 				return err
 			}
 		}
-		if err := h.teacher.pass(ctx, i); err != nil {
+		start := time.Now()
+		if err := errors.Join(h.teacher.pass(ctx, i), h.student.pass(ctx, i)); err != nil {
 			return err
 		}
-		if err := h.student.pass(ctx, i); err != nil {
-			return err
-		}
+		h.passing.time(passWork(h.sizes[i]), start)
+		h.passing.done += passWork(h.sizes[i])
 		h.done = i + 1
 		if time.Since(h.saved) > saveAfter && i >= h.skipped {
 			if err := h.save(); err != nil {
@@ -155,7 +162,12 @@ func (h *healer) layers(ctx context.Context, set *attach.Data) (err error) {
 // layer makes the blocks of a layer anew. Maps of one input are made together, in the order in which they compute, so
 // that each is measured on what those before it now give.
 func (h *healer) layer(ctx context.Context, layer int) error {
+	before := 0.0 // weights that an input has passed
 	for _, group := range h.student.inputs(layer) {
+		h.passing.done += passWork(before + size(group[0]))
+		for _, m := range group {
+			before += size(m)
+		}
 		group = slices.DeleteFunc(group, func(m *model.Linear) bool { return !changeable(m) })
 		if len(group) == 0 {
 			continue
@@ -184,8 +196,14 @@ func (h *healer) together(ctx context.Context, layer int, group []*model.Linear)
 // inputs measures those of a linear map in the model as it is now, and how those of the teacher differ.
 func (h *healer) inputs(ctx context.Context, layer int, of *model.Linear) (*requant.Cross, error) {
 	c := requant.NewCross(of.W.Cols)
+	c.Hessian.Precision = kernels.AutoPrecision()
 	theirs := h.pairs[of]
 	var there []float32
+	add := func(x, y []float32) {
+		start := time.Now()
+		c.Add(x, y)
+		h.summing.time(sumWork(of)/float64(h.student.Batches()), start)
+	}
 	for j := range h.student.Batches() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -200,13 +218,14 @@ func (h *healer) inputs(ctx context.Context, layer int, of *model.Linear) (*requ
 			switch {
 			case m != of:
 			case m.Role.Kind() == arch.Experts: // the teacher's may have got other tokens
-				c.Add(x.Data, x.Data)
+				add(x.Data, x.Data)
 			default:
-				c.Add(x.Data, there)
+				add(x.Data, there)
 			}
 			return m != of
 		})
 	}
+	h.summing.done += sumWork(of)
 	return c, nil
 }
 
@@ -217,10 +236,13 @@ func (h *healer) rebuild(ctx context.Context, m *model.Linear, inputs *requant.C
 	few := float64(w.Cols) / float64(inputs.Hessian.Tokens) // columns for each token
 	d := requant.Descent{Cross: inputs, Damping: inputs.Hessian.Damping(), Near: near + nearFew*few, Moves: moves,
 		Sweeps: sweeps}
+	start := time.Now()
 	before, after, err := d.Improve(ctx, &w, h.weights[m].Row)
 	if err != nil {
 		return err
 	}
+	h.searching.time(searchWork(m), start)
+	h.searching.done += searchWork(m)
 	h.blocks[m] = w.Data
 	h.made++
 	if before > 0 {
@@ -230,9 +252,8 @@ func (h *healer) rebuild(ctx context.Context, m *model.Linear, inputs *requant.C
 	}
 	if h.opt.Progress != nil {
 		all := len(h.weights) * (len(h.base.Model.Layers) - h.skipped) / len(h.base.Model.Layers)
-		left := time.Duration(float64(time.Since(h.start)) / float64(h.made) * float64(max(all-h.made, 0)))
 		h.opt.Progress(Progress{Tensor: m.Place(), Layer: m.Layer, Layers: len(h.base.Model.Layers), Before: before,
-			After: after, Done: h.made, Matrices: all, Left: left})
+			After: after, Done: h.made, Matrices: all, Left: h.left()})
 	}
 	return nil
 }

@@ -272,9 +272,7 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 	set(&opt.Beta2, 0.999)
 	set(&opt.Eps, 1e-8)
 	set(&opt.Clip, 1)
-	if opt.Teacher == nil && opt.Retain == nil {
-		set(&opt.WeightDecay, min(a.Method.Traits().Decay, mostDecay/opt.LR))
-	}
+	set(&opt.WeightDecay, opt.ownDecay(a))
 	if opt.BatchTokens == 0 {
 		opt.BatchTokens = 2048
 	}
@@ -305,6 +303,22 @@ func (opt *Options) defaults(b *attach.Base, a *attach.Adapter) {
 
 // mostDecay is the largest share of a value that a method's own decay takes in one step.
 const mostDecay = 0.05
+
+// ownDecay is the weight decay of the adapter's method: none beside a teacher or a text to retain.
+func (opt *Options) ownDecay(a *attach.Adapter) float64 {
+	if opt.Teacher != nil || opt.Retain != nil {
+		return 0
+	}
+	return min(a.Method.Traits().Decay, mostDecay/opt.LR)
+}
+
+// DecayOf is the weight decay that Run takes with these options, whose LR is set, for an adapter.
+func (opt Options) DecayOf(a *peft.Adapter) float64 {
+	if opt.WeightDecay == 0 {
+		return opt.ownDecay(handle.Adapter(a))
+	}
+	return opt.decay()
+}
 
 // clip is the norm that gradients are scaled down to, 0 for none.
 func (opt *Options) clip() float64 { return max(0, opt.Clip) }
