@@ -2,7 +2,7 @@
 //
 //	go run ./internal/demo/frontier RESULTS [PICTURE.svg MODEL-AND-TEXT WAY… [- LEVEL]]
 //
-// Without a picture it prints a table of the means over the seeds, in Markdown. A picture shows one figure of some ways
+// Without a picture it prints tables of the means over the seeds, in Markdown. A picture shows one figure of some ways
 // for each type, by about how many bits a weight has in it: the divergence, or with a LEVEL, the name of a way whose
 // figure becomes a line, the loss on what was learned.
 package main
@@ -10,6 +10,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"iter"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -26,12 +28,10 @@ func main() {
 	}
 }
 
-// result is the mean of a way to a file over the seeds.
+// result is a way to a file over the seeds.
 type result struct {
-	task, kind, way string // model and text, type
-	seeds           int
-	learned, known  float64 // losses
-	divergence      float64
+	task, kind, way            string    // model and text, type
+	learned, known, divergence []float64 // losses and divergence, of each seed
 }
 
 // bits are those of a weight, about, as llama-quantize names them.
@@ -50,17 +50,80 @@ func run(args []string) error {
 	if len(args) > 1 {
 		return draw(results, args[1], args[2], args[3:])
 	}
-	fmt.Println("| type | way | seeds | loss, learned | loss, known | divergence from the tuned model |")
-	fmt.Println("|---|---|---|---|---|---|")
-	task := ""
-	for _, r := range results {
-		if r.task != task {
-			task = r.task
-			fmt.Printf("| **%s** | | | | | |\n", task)
+	for task := range distinct(results, func(r *result) string { return r.task }) {
+		var of []*result
+		for _, r := range results {
+			if r.task == task {
+				of = append(of, r)
+			}
 		}
-		fmt.Printf("| %s | %s | %d | %.3f | %.3f | %.5f |\n", r.kind, r.way, r.seeds, r.learned, r.known, r.divergence)
+		fmt.Printf("**%s**, loss on what is learned / on what was known:\n\n", task)
+		table(of, "", func(r *result) string { return fmt.Sprintf("%.3f / %.2f", mean(r.learned), mean(r.known)) })
+		fmt.Printf("\nSpread between seeds of the loss on what is learned (standard deviation):\n\n")
+		table(of, "F", func(r *result) string { return fmt.Sprintf("%.3f", deviation(r.learned)) })
+		fmt.Printf("\nDivergence from the tuned model:\n\n")
+		table(of, "F", func(r *result) string { return fmt.Sprintf("%.5f", mean(r.divergence)) })
+		fmt.Println()
 	}
 	return nil
+}
+
+// distinct yields each name once, in the order of the results.
+func distinct(results []*result, name func(*result) string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for _, r := range results {
+			if n := name(r); !seen[n] {
+				if seen[n] = true; !yield(n) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// table prints a table with a line for each way and a column for each type, but those that begin with without.
+func table(results []*result, without string, cell func(*result) string) {
+	results = slices.DeleteFunc(slices.Clone(results), func(r *result) bool {
+		return without != "" && strings.HasPrefix(r.kind, without)
+	})
+	seeds := 0 // the most that a result has
+	for _, r := range results {
+		seeds = max(seeds, len(r.learned))
+	}
+	kinds := slices.Collect(distinct(results, func(r *result) string { return r.kind }))
+	fmt.Printf("| | %s |\n|---|%s\n", strings.Join(kinds, " | "), strings.Repeat("---|", len(kinds)))
+	for way := range distinct(results, func(r *result) string { return r.way }) {
+		fmt.Printf("| %s |", way)
+		for _, kind := range kinds {
+			i := slices.IndexFunc(results, func(r *result) bool { return r.kind == kind && r.way == way })
+			switch {
+			case i < 0:
+				fmt.Print(" |")
+			case len(results[i].learned) == seeds:
+				fmt.Printf(" %s |", cell(results[i]))
+			default:
+				fmt.Printf(" %s (%d seeds) |", cell(results[i]), len(results[i].learned))
+			}
+		}
+		fmt.Println()
+	}
+}
+
+func mean(x []float64) (m float64) {
+	for _, v := range x {
+		m += v / float64(len(x))
+	}
+	return m
+}
+
+// deviation is the standard deviation of a sample.
+func deviation(x []float64) float64 {
+	m, sum := mean(x), 0.0
+	for _, v := range x {
+		sum += (v - m) * (v - m)
+	}
+	return math.Sqrt(sum / float64(max(len(x)-1, 1)))
 }
 
 // read reads the results, in the order of the file.
@@ -81,17 +144,13 @@ func read(path string) (all []*result, err error) {
 			r = &result{task: f[0], kind: f[2], way: f[3]}
 			byName[name], all = r, append(all, r)
 		}
-		for at, sum := range map[int]*float64{4: &r.learned, 5: &r.known, 6: &r.divergence} {
+		for at, list := range map[int]*[]float64{4: &r.learned, 5: &r.known, 6: &r.divergence} {
 			v, err := strconv.ParseFloat(f[at], 64)
 			if err != nil {
 				return nil, fmt.Errorf("%s, line %d: %w", path, i+1, err)
 			}
-			*sum += v
+			*list = append(*list, v)
 		}
-		r.seeds++
-	}
-	for _, r := range all {
-		r.learned, r.known, r.divergence = r.learned/float64(r.seeds), r.known/float64(r.seeds), r.divergence/float64(r.seeds)
 	}
 	return all, nil
 }
@@ -103,9 +162,9 @@ func draw(results []*result, path, task string, ways []string) error {
 		ways, level = ways[:i], ways[i+1]
 	}
 	c := &chart.Lines{Title: task, X: "bits of a weight, about", Y: "divergence from the tuned model", Linear: level != ""}
-	value := func(r *result) float64 { return r.divergence }
+	value := func(r *result) float64 { return mean(r.divergence) }
 	if level != "" {
-		c.Y, value = "loss on the text that is learned", func(r *result) float64 { return r.learned }
+		c.Y, value = "loss on the text that is learned", func(r *result) float64 { return mean(r.learned) }
 	}
 	for _, way := range ways {
 		line := chart.Line{Name: way, Dots: true}
