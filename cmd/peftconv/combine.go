@@ -174,7 +174,7 @@ func (o *combineOptions) print(w io.Writer, r *algebra.CombineReport) {
 	table.Flush()
 	fmt.Fprintf(w,
 		"\n%s written (%s, %s values): it differs by %.1f %% from the weighted sum of the changes, whose norm is %.4f\n",
-		o.out, cli.BytesText(sizeOf(o.out)), cli.CountText(r.Parameters), 100*r.Difference, r.Sum)
+		o.out, cli.BytesText(cli.PathSize(o.out)), cli.CountText(r.Parameters), 100*r.Difference, r.Sum)
 }
 
 // warn warns where PEFT's double scale makes the result stronger than the weights say.

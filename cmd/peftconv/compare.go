@@ -272,7 +272,7 @@ func (o *compareOptions) announce(s cli.Streams, base *peft.Base, entries []trai
 	train, eval := entries[0].Train, entries[0].Eval
 	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
 		cli.Plural(base.Layers(), "layer"),
-		base.Width(), cli.BytesText(sizeOf(base.Path())))
+		base.Width(), cli.BytesText(cli.PathSize(base.Path())))
 	fmt.Fprintf(s.Err, "data     %s, %s; evaluation %s, %s\n", cli.Plural(train.Len(), "example"),
 		cli.Plural(train.Tokens(), "token"),
 		cli.Plural(eval.Len(), "example"), cli.Plural(eval.Tokens(), "token"))

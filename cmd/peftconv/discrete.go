@@ -115,7 +115,7 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 		return err
 	}
 	fmt.Fprintf(s.Err, "base     %s: %s, %s\n", opened.base.Path(), opened.base.Architecture(),
-		cli.BytesText(sizeOf(opened.base.Path())))
+		cli.BytesText(cli.PathSize(opened.base.Path())))
 	fmt.Fprintf(s.Err, "data     %s to search on, %d to choose by, %d for the report\n",
 		cli.Plural(len(data.Search), "record"), len(data.Select), len(data.Test))
 	var m *cli.Meter

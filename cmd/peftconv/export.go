@@ -221,7 +221,7 @@ func (o *exportOptions) write(form *export.Form, s cli.Streams) (in export.Input
 	done.Report, done.State, done.Ollama = report.LoRA, report.State, report.Ollama
 	done.Note = noteOf(report)
 	if o.out != "" {
-		done.Bytes = sizeOf(o.out)
+		done.Bytes = cli.PathSize(o.out)
 	}
 	if form.Use != nil {
 		for _, words := range form.Use(o.base, o.out, report) {

@@ -147,10 +147,10 @@ func (o *extractOptions) print(s cli.Streams, r *algebra.ExtractReport) {
 	}
 	table.Flush()
 	fmt.Fprintf(s.Out, "\n%s written (%s): rank %d, %s values; %.2f %% of the difference's energy is in it, error %.4f\n",
-		o.out, cli.BytesText(sizeOf(o.out)), r.Rank, cli.CountText(r.Parameters), 100*r.Energy, r.Error)
+		o.out, cli.BytesText(cli.PathSize(o.out)), r.Rank, cli.CountText(r.Parameters), 100*r.Energy, r.Error)
 	if o.full != "" {
 		fmt.Fprintf(s.Out, "%s written (%s): %s that the adapter does not change, whole\n", o.full,
-			cli.BytesText(sizeOf(o.full)), cli.Plural(len(r.Left), "tensor"))
+			cli.BytesText(cli.PathSize(o.full)), cli.Plural(len(r.Left), "tensor"))
 		return
 	}
 	warnLeft(s.Err, r.Left)

@@ -177,7 +177,7 @@ func (o *mergeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if o.json {
 		err = cli.PrintJSON(s.Out, report)
 	} else {
-		printMerge(s, report)
+		o.printMerge(s, report)
 		o.printVerification(s, report.Verification)
 	}
 	if o.report != "" {
@@ -259,7 +259,7 @@ func (o *mergeOptions) writeReport(ctx context.Context, base *peft.Base, r *merg
 }
 
 // printMerge prints the table, the sum and, where they are due, warnings.
-func printMerge(s cli.Streams, r *merge.Report) {
+func (o *mergeOptions) printMerge(s cli.Streams, r *merge.Report) {
 	table := cli.NewTable(s.Out)
 	fmt.Fprint(table, "tensor\ttype\trecovery\terror\n")
 	little, noisy := 0, 0
@@ -290,29 +290,23 @@ func printMerge(s cli.Streams, r *merge.Report) {
 		kept = "bit-exact: the weights are those that the adapter was trained with"
 	}
 	fmt.Fprintf(s.Out, "\n%s written (%s): %s changed, %d copied as they are; %s\n",
-		r.Output, cli.BytesText(sizeOf(r.Output)), cli.Plural(len(r.Tensors), "tensor"), r.Copied, kept)
-	warnRounding(s.Err, little, noisy, len(r.Tensors))
+		r.Output, cli.BytesText(cli.PathSize(r.Output)), cli.Plural(len(r.Tensors), "tensor"), r.Copied, kept)
+	o.warnRounding(s.Err, little, noisy, len(r.Tensors))
 }
 
 // warnRounding warns where rounding to a tensor's type loses much of an adapter.
-func warnRounding(w io.Writer, little, noisy, all int) {
+func (o *mergeOptions) warnRounding(w io.Writer, little, noisy, all int) {
+	calibrate, look := "", ""
+	if o.calibration == "" {
+		calibrate, look = "--calibration TEXT, ", "give --calibration TEXT, or "
+	}
 	if little > 0 {
 		fmt.Fprintf(w, "warning: in %d of %d tensors less than half of the adapter's change is left after rounding: "+
-			"the merged file answers much like\nthe base. What keeps more: training with --qat, --type Q8_0 (or "+
-			"F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all)
+			"the merged file answers much like\nthe base. What keeps more: %straining with --qat, --type Q8_0 (or "+
+			"F16), or leaving the adapter apart (peftconv export --to gguf).\n", little, all, calibrate)
 	}
 	if noisy > 0 {
 		fmt.Fprintf(w, "warning: in %d of %d tensors the rounding changed more than the adapter did (error above 1): "+
-			"look at the merged file with\npeftconv eval before you rely on it.\n", noisy, all)
+			"%slook at the merged file with\npeftconv eval before you rely on it.\n", noisy, all, look)
 	}
-}
-
-// sizeOf is the size of a file, or of the files of a directory.
-func sizeOf(path string) int64 {
-	files, _ := filepath.Glob(filepath.Join(path, "*"))
-	total := int64(0)
-	for _, file := range append(files, path) {
-		total += cli.FileSize(file)
-	}
-	return total
 }

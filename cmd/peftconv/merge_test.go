@@ -69,7 +69,7 @@ func TestMergeWarnsWhenLittleIsLeft(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "merged.gguf")
 	stdout, stderr := want(t, cli.ExitOK, "merge", "--lora", adapter, "--out", out, "--rounding", "requantize")
 	if !strings.Contains(stderr, "warning: in 14 of 14 tensors less than half") ||
-		!strings.Contains(stdout, "little is left") {
+		!strings.Contains(stderr, "--calibration") || !strings.Contains(stdout, "little is left") {
 		t.Errorf("stdout %s\nstderr %s", stdout, stderr)
 	}
 	f32 := tinyBase(t, tiny)

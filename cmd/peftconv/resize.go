@@ -103,5 +103,5 @@ func (o *resizeOptions) print(w io.Writer, r *algebra.ResizeReport) {
 	}
 	table.Flush()
 	fmt.Fprintf(w, "\n%s written (%s): %s values, were %s; %.2f %% of the change's energy is in it, error %.4f\n",
-		o.out, cli.BytesText(sizeOf(o.out)), cli.CountText(r.Parameters), cli.CountText(r.Was), 100*r.Energy, r.Error)
+		o.out, cli.BytesText(cli.PathSize(o.out)), cli.CountText(r.Parameters), cli.CountText(r.Was), 100*r.Energy, r.Error)
 }

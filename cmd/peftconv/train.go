@@ -292,6 +292,9 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer closed()
+	if d := opt.DecayOf(adapter); d > 0 {
+		fmt.Fprintf(s.Err, "decay    %.4g towards the base (--weight-decay)\n", d)
+	}
 	if plan, err := train.PlanMemory(base, adapter, set, opt); err == nil {
 		watching.Idle(s.Err, plan, o.train.Accumulate)
 		fmt.Fprintf(s.Err, "memory   %s\n", watching.MemoryText(plan))
@@ -352,7 +355,7 @@ func (o *trainOptions) Run(ctx context.Context, s cli.Streams) error {
 func (o *trainOptions) announce(s cli.Streams, base *peft.Base, a *peft.Adapter, set, evalSet *peft.Data) {
 	fmt.Fprintf(s.Err, "base     %s: %s, %s of width %d, %s\n", base.Path(), base.Architecture(),
 		cli.Plural(base.Layers(), "layer"),
-		base.Width(), cli.BytesText(sizeOf(base.Path())))
+		base.Width(), cli.BytesText(cli.PathSize(base.Path())))
 	if o.ranks.Size() > 1 {
 		fmt.Fprintf(s.Err, "ranks    %s, %s each\n", cli.RanksText(o.ranks), cli.Plural(kernels.Threads(), "thread"))
 	}

@@ -122,7 +122,8 @@ func TestTrainLogKilled(t *testing.T) {
 	}
 }
 
-// TestTrainLogElsewhere gives the log another name, leaves it out, and never replaces another file.
+// TestTrainLogElsewhere gives the log another name, leaves it out, and never replaces another file. It wants the size
+// of a base that is a directory.
 func TestTrainLogElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	out, log := filepath.Join(dir, "out.safetensors"), filepath.Join(dir, "elsewhere")
@@ -143,6 +144,15 @@ func TestTrainLogElsewhere(t *testing.T) {
 	args[6] = filepath.Join(dir, "other.safetensors")
 	if _, stderr := want(t, cli.ExitError, args...); !strings.Contains(stderr, note+" is there already") {
 		t.Error(stderr)
+	}
+
+	hf, third := filepath.Join(dir, "hf"), filepath.Join(dir, "third.safetensors")
+	want(t, cli.ExitOK, "convert", args[2], "--to", "hf", "--out", hf)
+	args[2], args[6] = hf, third
+	want(t, cli.ExitOK, args...)
+	weights := cli.FileSize(filepath.Join(hf, "model.safetensors"))
+	if l, err := runlog.Open(runlog.Path(third)); err != nil || l.Starts[0].BaseBytes < weights {
+		t.Errorf("%v: a base in a directory has %d bytes, its weights have %d", err, l.Starts[0].BaseBytes, weights)
 	}
 }
 

@@ -19,6 +19,24 @@ func FileSize(path string) int64 {
 	return info.Size()
 }
 
+// PathSize is the size of a file, or of the files of a directory, in bytes; 0 of what is not there.
+func PathSize(path string) (total int64) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return 0
+	case !info.IsDir():
+		return info.Size()
+	}
+	entries, _ := os.ReadDir(path)
+	for _, e := range entries {
+		if !e.IsDir() {
+			total += FileSize(filepath.Join(path, e.Name()))
+		}
+	}
+	return total
+}
+
 // Exists says whether there is a file or directory at path.
 func Exists(path string) bool {
 	_, err := os.Stat(path)

@@ -24,13 +24,14 @@ type Meter struct {
 	bars  *mpb.Progress // nil where there is no terminal
 	bar   *mpb.Bar
 
-	mu      sync.Mutex // of what follows; the bar is drawn on goroutines of its own
-	done    int64
-	note    string
-	start   time.Time
-	started int64     // the count at start
-	shown   time.Time // when the last line was
-	ended   bool      // the line of the total was printed
+	mu       sync.Mutex // of what follows; the bar is drawn on goroutines of its own
+	done     int64
+	note     string
+	start    time.Time
+	started  int64          // the count at start
+	foreseen *time.Duration // the time left, where the work says it
+	shown    time.Time      // when the last line was
+	ended    bool           // the line of the total was printed
 }
 
 // InBytes is the unit of a meter that counts bytes.
@@ -108,6 +109,9 @@ func (m *Meter) set(change func()) {
 	}
 }
 
+// Foresee sets the time left, of work whose parts take unlike times; other work has it from the count.
+func (m *Meter) Foresee(left time.Duration) { m.set(func() { m.foreseen = &left }) }
+
 // Update sets the count, and a few words that follow it.
 func (m *Meter) Update(done int64, note string) {
 	m.set(func() {
@@ -165,7 +169,10 @@ func (m *Meter) details() string {
 	if text != "" {
 		text += "  "
 	}
-	if n := m.done - m.started; n > 0 {
+	switch n := m.done - m.started; {
+	case m.foreseen != nil:
+		text += Clock(*m.foreseen) + " left  "
+	case n > 0:
 		left := time.Duration(float64(time.Since(m.start)) / float64(n) * float64(m.total-m.done))
 		text += Clock(left) + " left  "
 	}

@@ -26,6 +26,17 @@ func TestMeterPrintsLines(t *testing.T) {
 	}
 }
 
+// TestMeterForesees shows the time left that work says, not that of its count.
+func TestMeterForesees(t *testing.T) {
+	var out bytes.Buffer
+	m := NewMeter(&out, "tensor", 10)
+	m.Foresee(83 * time.Second)
+	m.Update(1, "a tensor")
+	if line := out.String(); !strings.HasPrefix(line, "tensor 1/10  a tensor  1:23 left  ") {
+		t.Errorf("it prints %q", line)
+	}
+}
+
 // TestMeterOfNothing reports the total again and again, as tensors without elements do.
 func TestMeterOfNothing(t *testing.T) {
 	var out strings.Builder

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -16,6 +18,24 @@ func TestParseSize(t *testing.T) {
 	for _, text := range []string{"", "G", "-1", "1X", "1GG", "1GM", "1iG", "NaN", "Inf", "1e30", "0", "0.5", "1 2"} {
 		if got, err := parseSize(text); err == nil {
 			t.Errorf("parseSize(%q) = %d", text, got)
+		}
+	}
+}
+
+// TestPathSize adds the files of a directory up.
+func TestPathSize(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a[b]")
+	if err := os.MkdirAll(filepath.Join(dir, "inner"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, size := range map[string]int{"a": 3, "b": 4} {
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, size), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]int64{dir: 7, filepath.Join(dir, "a"): 3, filepath.Join(dir, "none"): 0} {
+		if got := PathSize(path); got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
 		}
 	}
 }

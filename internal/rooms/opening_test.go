@@ -28,6 +28,7 @@ var mayOpen = map[string]string{
 	"internal/atomicfile/sync_unix.go":    "a directory, to write it to the disk",
 	"internal/atomicfile/temporary.go":    "for writing, and what it wrote itself",
 	"internal/memory/memory.go":           "the system's own files of memory",
+	"internal/runlog/file.go":             "for writing, a file that it makes",
 	"internal/archtest/llama.go":          "for tests",
 	"internal/converttest/converttest.go": "for tests",
 	"internal/pefttest/base.go":           "for tests",

@@ -99,15 +99,40 @@ func (l *File) do(f func() error) {
 	}
 }
 
-// create makes the file.
-func (l *File) create() (err error) {
+// create makes the file: a new one, since another run with the same path may still write into the one that is there.
+func (l *File) create() error {
 	if l.Move {
 		if err := os.Rename(l.Path, OldPath(l.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	l.f, err = os.Create(l.Path)
-	return err
+	path := l.Path
+	if behind, err := filepath.EvalSymlinks(path); err == nil {
+		path = behind
+	}
+	for tries := 0; ; tries++ {
+		f, err := createNew(path)
+		if errors.Is(err, fs.ErrExist) && tries < 100 {
+			continue // another run made it in between
+		}
+		l.f = f
+		return err
+	}
+}
+
+// createNew makes a file in place of one that may be there. A device, and a file that cannot be removed, are written
+// into, at the end, so that lines stay whole.
+func createNew(path string) (*os.File, error) {
+	how := os.O_EXCL
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().IsRegular() {
+			err = os.Remove(path)
+		}
+		if !info.Mode().IsRegular() || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			how = os.O_TRUNC
+		}
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|how, 0o666)
 }
 
 // resume cuts the log back to where the run goes on, so that lines are appended, and gives what is left. Of a log that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,43 @@ func TestMoved(t *testing.T) {
 		if !move && err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestTwoRuns has two runs write to one path at once, one of them through a link. What is there then is the log of the
+// one that began to write last, and the link.
+func TestTwoRuns(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "x.log.jsonl"), filepath.Join(dir, "link.jsonl")
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open cannot be removed there")
+	}
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	first := &Recorder{File: &File{Path: path}, About: About{Seed: 1}, Now: clock()}
+	second := &Recorder{File: &File{Path: link}, About: About{Seed: 22222}, Now: clock()}
+	first.Begin(train.Start{Steps: 10})
+	record(first, 1, 3)
+	second.Begin(train.Start{Steps: 10})
+	for step := 1; step <= 10; step++ {
+		record(second, step, step)
+		record(first, step+3, step+3)
+	}
+	first.End(&train.Result{Steps: 13})
+	second.End(&train.Result{Steps: 10})
+	for _, path := range []string{path, link} {
+		log, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(log.Starts) != 1 || log.Starts[0].Seed != 22222 || len(log.Steps) != 10 || log.End == nil ||
+			log.End.Steps != 10 {
+			t.Errorf("%s: %+v", path, log)
+		}
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is %v, %v", info, err)
 	}
 }
 

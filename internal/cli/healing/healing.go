@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,8 @@ same types, the same size, no new task. The output runs wherever the base runs.
 
 First the layers go one by one. The codes, scales and zero points of each matrix are searched for the least error of its
 products with the inputs that it gets in the quantized model, while it reads --tokens of the text. Then, with --steps,
-the whole model is trained end to end on the teacher's probabilities, and the result is merged bit for bit.
+the whole model is trained end to end on the teacher's probabilities, and the result is merged bit for bit. Where the
+divergence is larger after that, the model of the layers is kept.
 
 After each stage the divergence from the teacher is measured, as peftconv eval --kl-base does, on text that is not used
 otherwise: --eval-data, or a part of --data that is held back. Without --data a text that comes with the program is
@@ -197,8 +199,11 @@ func (o *options) print(w io.Writer, r *heal.Result) error {
 		fmt.Fprintf(w, "%-10s %12.6f ± %.6f %8.2f %% %12.4f\n", stage.Name, f.Divergence.Value, f.Divergence.Error,
 			100*f.SameTop.Value, f.Perplexity.Value)
 	}
-	_, err := fmt.Fprintf(w, "of the teacher %41.4f\n", r.Stages[0].Figures.BasePerplexity.Value)
-	return err
+	fmt.Fprintf(w, "of the teacher %41.4f\n", r.Stages[0].Figures.BasePerplexity.Value)
+	if o.training.Options.Steps > 0 && r.Kept == heal.StageLayers {
+		fmt.Fprintln(w, "training made it no better, so the model of the layers is kept: try a lower --lr, or more --steps")
+	}
+	return nil
 }
 
 // heldTokens is about how many tokens are held back to be measured.
@@ -285,8 +290,13 @@ func (o *options) held(base *peft.Base, eval *peft.Data) (ids []int32, err error
 			return base.TokenizeData(o.EvalData, o.Options(o.EvalData, input.EvalSplits()...))
 		}
 	}
-	for i := range eval.Len() {
-		e, err := eval.At(i)
+	return tokensOf(eval, math.MaxInt)
+}
+
+// tokensOf is the tokens of the first examples that together have as many, or of all.
+func tokensOf(set *peft.Data, tokens int) (ids []int32, err error) {
+	for i := 0; i < set.Len() && len(ids) < tokens; i++ {
+		e, err := set.At(i)
 		if err != nil {
 			return nil, err
 		}
@@ -325,6 +335,7 @@ func (p *progress) tensor(t heal.Progress) {
 			t.Left.Round(time.Second))
 		p.m = cli.NewMeter(p.w, "tensor", int64(t.Matrices))
 	}
+	p.m.Foresee(t.Left)
 	p.m.Update(int64(t.Done), fmt.Sprintf("error %.0f %% in %s", 100*t.After/max(t.Before, 1e-30), t.Tensor))
 	if t.Done == t.Matrices {
 		p.stop()
@@ -334,6 +345,7 @@ func (p *progress) tensor(t heal.Progress) {
 func (p *progress) step(t train.Progress) {
 	if p.m == nil {
 		p.m = cli.NewMeter(p.w, "step", int64(t.Steps))
+		p.m.StartAt(int64(t.Step))
 	}
 	p.m.Update(int64(t.Step), fmt.Sprintf("divergence %.5f", t.Loss))
 }

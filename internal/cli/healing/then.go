@@ -120,6 +120,12 @@ func (t *Then) Run(ctx context.Context, s cli.Streams, b *peft.Base, a *peft.Ada
 			Steps: t.steps, BatchTokens: opt.BatchTokens, Schedule: train.ScheduleCosine, WarmupRatio: 0.05,
 			Precision: opt.Precision, Seed: opt.Seed,
 		}}
+		if r.Options.Held, err = tokensOf(held, heldTokens); err != nil {
+			return nil, err
+		}
+		if len(r.Options.Held) < r.Options.Ctx {
+			r.Options.Held = nil // too short to say whether training does harm
+		}
 	}
 	p := &progress{w: s.Err}
 	r.Options.Progress, r.Measured = p.tensor, func(l heal.Losses) {

@@ -206,7 +206,7 @@ func machine() string {
 func (r *Run) about(prompts []string) runlog.About {
 	o := r.Options
 	return runlog.About{
-		Version: r.Version, Command: os.Args[1:], Base: r.Base.Path(), BaseBytes: cli.FileSize(r.Base.Path()),
+		Version: r.Version, Command: os.Args[1:], Base: r.Base.Path(), BaseBytes: cli.PathSize(r.Base.Path()),
 		Machine:      machine(),
 		Architecture: r.Base.Architecture(), Adapter: r.Adapter.Describe(), Out: o.Out,
 		Data: dataOf(r.Data, r.Files, false), Evaluation: dataOf(r.Held, r.HeldFiles, r.HeldIsSample),
