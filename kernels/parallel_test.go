@@ -126,7 +126,8 @@ func BenchmarkParallel(b *testing.B) {
 func TestRest(t *testing.T) {
 	setThreads(t, 2)
 	var done atomic.Int64
-	over, start := Rest(), time.Now()
+	start := time.Now()
+	over := Rest()
 	finished := make(chan struct{})
 	go func() {
 		Parallel(8, func(int) { done.Add(1) })

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -146,24 +147,29 @@ func TestReportOfOthers(t *testing.T) {
 }
 
 // TestReportCannotBeWritten puts a directory into its place while the run goes on: the adapter is there, and the status
-// says that the report is not.
+// says that the report is not. On a busy machine the run may be over before: a longer one follows.
 func TestReportCannotBeWritten(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "out.safetensors")
-	var errs bytes.Buffer
-	cmd := process(t, &errs, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", out, "--seq-len", "48",
-		"--batch-tokens", "96", "--steps", "300")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && cli.FileSize(runlog.Path(out)) == 0; {
-		time.Sleep(time.Millisecond)
-	}
-	if err := os.MkdirAll(filepath.Join(reporting.Path(out), "x"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
-	if status := cmd.ProcessState.ExitCode(); status != cli.ExitError || !cli.Exists(out) ||
-		!strings.Contains(errs.String(), "is written, but not the report "+reporting.Path(out)) {
-		t.Errorf("status %d: %s", status, errs.String())
+	for steps := 300; ; steps *= 5 {
+		out := filepath.Join(t.TempDir(), "out.safetensors")
+		var errs bytes.Buffer
+		cmd := process(t, &errs, "train", "--base", tinyBase(t, tiny), "--data", tinyText(t), "--out", out,
+			"--seq-len", "48", "--batch-tokens", "96", "--steps", fmt.Sprint(steps))
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && cli.FileSize(runlog.Path(out)) == 0; {
+			time.Sleep(time.Millisecond)
+		}
+		err := os.MkdirAll(filepath.Join(reporting.Path(out), "x"), 0o700)
+		cmd.Wait()
+		status := cmd.ProcessState.ExitCode()
+		if status == cli.ExitOK && err != nil && steps < 10000 {
+			continue
+		}
+		if status != cli.ExitError || !cli.Exists(out) ||
+			!strings.Contains(errs.String(), "is written, but not the report "+reporting.Path(out)) {
+			t.Errorf("status %d, %v: %s", status, err, errs.String())
+		}
+		return
 	}
 }

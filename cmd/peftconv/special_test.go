@@ -103,7 +103,7 @@ func wantPipe(t *testing.T, args []string) {
 			!strings.Contains(said, "is a device, expected a regular file") {
 			t.Errorf("peftconv %s: %s", strings.Join(args, " "), said)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Errorf("peftconv %s waits for a pipe", strings.Join(args, " "))
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -197,22 +198,60 @@ func TestSamplePrompts(t *testing.T) {
 }
 
 // TestTrainLive watches a run by its page, presses the buttons, stops it, and wants the bytes of a run without a page.
+// On a busy machine the run may be over before it is stopped: a longer one follows.
 func TestTrainLive(t *testing.T) {
+	steps, out := 200, filepath.Join(t.TempDir(), "out.safetensors")
+	args := watchedRun(t, out, "--save-every", "0", "--keep", "0", "--eval-every", "50", "--force")
+	args = append(args, "--steps", fmt.Sprint(steps))
+	for ; ; steps *= 5 {
+		args[len(args)-1] = fmt.Sprint(steps)
+		status, over, text := stopLive(t, append(args, "--live")...)
+		if status == cli.ExitInterrupted && strings.Contains(over, `"state":"stopped"`) {
+			break
+		}
+		if status != cli.ExitOK || steps > 10000 {
+			t.Fatalf("status %d, the page ends with %q\n%s", status, over, text)
+		}
+	}
+	want(t, cli.ExitOK, append(args, "--resume", train.CheckpointPath(out), "--live=0")...)
 	plain := filepath.Join(t.TempDir(), "out.safetensors")
-	args := watchedRun(t, plain, "--steps", "200", "--save-every", "0", "--keep", "0", "--eval-every", "50")
-	want(t, cli.ExitOK, args...)
-	out := filepath.Join(t.TempDir(), "out.safetensors")
-	args = append(args, "--out", out)
+	want(t, cli.ExitOK, append(args, "--out", plain)...)
+	same(t, plain, out)
+	log, err := runlog.Open(runlog.Path(out))
+	asked := 0
+	for _, s := range log.Samples {
+		if s.Number < 0 {
+			asked++
+		}
+	}
+	if err != nil || len(log.Steps) != steps || asked != 1 || len(log.Starts) != 2 {
+		t.Errorf("%d steps, %d samples asked for, %v", len(log.Steps), asked, err)
+	}
+	for flags, message := range map[string]string{"--live=0.0.0.0:0": "other machines could connect",
+		"--live=example.com:1": "expected an IP address"} {
+		if _, stderr := want(t, cli.ExitError, append(args, "--force", flags)...); !strings.Contains(stderr, message) {
+			t.Errorf("%s: %s", flags, stderr)
+		}
+	}
+	if _, stderr := want(t, cli.ExitUsage, append(args, "--live-remote")...); !strings.Contains(stderr, "needs --live") {
+		t.Error(stderr)
+	}
+}
+
+// stopLive presses the buttons of the page of a run, the last one when the text that it asked for is there. It gives
+// the exit status, how the page ends, and what the run said.
+func stopLive(t *testing.T, args ...string) (status int, over, said string) {
+	t.Helper()
 	errs, stderr := io.Pipe()
-	cmd := process(t, stderr, append(args, "--live")...)
+	cmd := process(t, stderr, args...)
 	var text bytes.Buffer
 	lines := bufio.NewScanner(io.TeeReader(errs, &text))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
-		exited <- cmd.Wait()
+		cmd.Wait()
 		stderr.Close()
 	}()
 	page := ""
@@ -225,56 +264,38 @@ func TestTrainLive(t *testing.T) {
 	if !strings.HasPrefix(page, "http://127.0.0.1:") {
 		t.Fatalf("no page in\n%s", text.String())
 	}
+	go func() {
+		io.Copy(io.Discard, io.TeeReader(errs, &text))
+		close(ended)
+	}()
 	press := func(what, body string) {
 		answer, err := http.Post(page+what, "application/json", strings.NewReader(body))
-		if err != nil || answer.StatusCode != http.StatusAccepted {
-			t.Fatalf("%s: %v, %v", what, answer, err)
+		if err != nil { // the run is over
+			return
 		}
-		answer.Body.Close()
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusAccepted {
+			t.Errorf("%s: %v", what, answer.Status)
+		}
 	}
 	press("evaluate", "{}")
 	press("sample", `{"prompt": "the rain"}`)
-	answer, err := http.Get(page + "events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	go io.Copy(io.Discard, io.TeeReader(errs, &text))
-	events := bufio.NewScanner(answer.Body)
-	events.Buffer(nil, 1<<20)
-	stopped, over := false, ""
-	for events.Scan() {
-		line := events.Text()
-		if !stopped && strings.Contains(line, `"prompt":"the rain"`) {
-			stopped = true
-			press("stop", "{}")
-		}
-		if strings.HasPrefix(line, `data: {"state"`) {
-			over = line
+	if answer, err := http.Get(page + "events"); err == nil {
+		defer answer.Body.Close()
+		events := bufio.NewScanner(answer.Body)
+		events.Buffer(nil, 1<<20)
+		stopped := false
+		for events.Scan() {
+			line := events.Text()
+			if !stopped && strings.Contains(line, `"prompt":"the rain"`) {
+				stopped = true
+				press("stop", "{}")
+			}
+			if strings.HasPrefix(line, `data: {"state"`) {
+				over = line
+			}
 		}
 	}
-	if <-exited; cmd.ProcessState.ExitCode() != cli.ExitInterrupted || !strings.Contains(over, `"state":"stopped"`) {
-		t.Fatalf("status %d, the page ends with %q\n%s", cmd.ProcessState.ExitCode(), over, text.String())
-	}
-	want(t, cli.ExitOK, append(args, "--resume", train.CheckpointPath(out), "--live=0")...)
-	same(t, plain, out)
-	log, err := runlog.Open(runlog.Path(out))
-	asked := 0
-	for _, s := range log.Samples {
-		if s.Number < 0 {
-			asked++
-		}
-	}
-	if err != nil || len(log.Steps) != 200 || asked != 1 || len(log.Starts) != 2 {
-		t.Errorf("%d steps, %d samples asked for, %v", len(log.Steps), asked, err)
-	}
-	for flags, message := range map[string]string{"--live=0.0.0.0:0": "other machines could connect",
-		"--live=example.com:1": "expected an IP address"} {
-		if _, stderr := want(t, cli.ExitError, append(args, "--force", flags)...); !strings.Contains(stderr, message) {
-			t.Errorf("%s: %s", flags, stderr)
-		}
-	}
-	if _, stderr := want(t, cli.ExitUsage, append(args, "--live-remote")...); !strings.Contains(stderr, "needs --live") {
-		t.Error(stderr)
-	}
+	<-ended
+	return cmd.ProcessState.ExitCode(), over, text.String()
 }

@@ -328,18 +328,17 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// endless writes until it is killed, and says when it has begun.
+// endless is killed while it writes, and says when it has begun.
 func endless(path string) {
 	err := Write(path, func(w io.Writer) error {
-		for i := 0; ; i++ {
-			if _, err := w.Write(make([]byte, 1<<16)); err != nil || i == 1<<12 {
+		for range 32 {
+			if _, err := w.Write(make([]byte, 1<<16)); err != nil {
 				return err
 			}
-			if i == 32 {
-				fmt.Println("begun")
-			}
-			time.Sleep(time.Millisecond)
 		}
+		fmt.Println("begun")
+		time.Sleep(time.Minute)
+		return nil
 	})
 	fmt.Println("ended", err)
 	os.Exit(1)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -13,17 +14,19 @@ import (
 )
 
 func TestMeterPrintsLines(t *testing.T) {
-	var out bytes.Buffer
-	m := NewMeter(&out, "step", 100)
-	for i := range int64(100) {
-		m.Update(i+1, "loss 1.5")
-	}
-	m.Stop()
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "step 1/100  loss 1.5  ") ||
-		!strings.HasPrefix(lines[1], "step 100/100  ") {
-		t.Errorf("within a second it prints\n%s", out.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		m := NewMeter(&out, "step", 100)
+		for i := range int64(100) {
+			m.Update(i+1, "loss 1.5")
+		}
+		m.Stop()
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "step 1/100  loss 1.5  ") ||
+			!strings.HasPrefix(lines[1], "step 100/100  ") {
+			t.Errorf("within a second it prints\n%s", out.String())
+		}
+	})
 }
 
 // TestMeterForesees shows the time left that work says, not that of its count.
@@ -39,50 +42,54 @@ func TestMeterForesees(t *testing.T) {
 
 // TestMeterOfNothing reports the total again and again, as tensors without elements do.
 func TestMeterOfNothing(t *testing.T) {
-	var out strings.Builder
-	m := NewMeter(&out, InBytes, 0)
-	for range 100_000 {
-		m.Update(0, "a tensor")
-	}
-	if n := strings.Count(out.String(), "\n"); n < 1 || n > 5 {
-		t.Errorf("%d lines, expected one a second at most", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		m := NewMeter(&out, InBytes, 0)
+		for range 100_000 {
+			m.Update(0, "a tensor")
+		}
+		if n := strings.Count(out.String(), "\n"); n != 1 {
+			t.Errorf("%d lines within a second, expected one", n)
+		}
+	})
 }
 
 // TestMeterDrawsOneLine wants a bar on one line at a time, whatever the width, and lines that stay above it.
 func TestMeterDrawsOneLine(t *testing.T) {
-	for _, width := range []int{20, 60, 200} {
-		var out bytes.Buffer
-		m := &Meter{w: &out, raw: &out, unit: "step", total: 100, start: time.Now()}
-		m.drawOn(console{cupwriter.New(&out, true), func() int { return width }})
-		m.StartAt(30)
-		m.Update(40, "loss 1.5  1,000 tokens/s")
-		m.Say("step 40: %s", "saved\x1b[2J")
-		time.Sleep(barEvery + barEvery/2)
-		m.Update(100, "loss 1.4")
-		time.Sleep(barEvery + barEvery/2)
-		m.Stop()
-		m.Stop()
-		m.Say("after")
-		screen := terminalOf(t, out.String())
-		if want := []string{`step 40: saved\x1b[2J`, "after", ""}; !slices.Equal(screen.lines, want) {
-			t.Errorf("%d columns: the terminal has %q, want %q", width, screen.lines, want)
-		}
-		bars := 0
-		for _, line := range screen.seen {
-			n := utf8.RuneCountInString(line)
-			if strings.HasPrefix(line, "step ") && !strings.HasPrefix(line, "step 40: ") {
-				bars++
-				drawn := strings.Contains(line, "100/100 [====") || strings.Contains(line, "40/100 [====")
-				if n >= width || width == 200 && !drawn {
-					t.Errorf("%d columns: %q", width, line)
+	synctest.Test(t, func(t *testing.T) {
+		for _, width := range []int{20, 60, 200} {
+			var out bytes.Buffer
+			m := &Meter{w: &out, raw: &out, unit: "step", total: 100, start: time.Now()}
+			m.drawOn(console{cupwriter.New(&out, true), func() int { return width }})
+			m.StartAt(30)
+			m.Update(40, "loss 1.5  1,000 tokens/s")
+			m.Say("step 40: %s", "saved\x1b[2J")
+			time.Sleep(barEvery + barEvery/2)
+			m.Update(100, "loss 1.4")
+			time.Sleep(barEvery + barEvery/2)
+			m.Stop()
+			m.Stop()
+			m.Say("after")
+			screen := terminalOf(t, out.String())
+			if want := []string{`step 40: saved\x1b[2J`, "after", ""}; !slices.Equal(screen.lines, want) {
+				t.Errorf("%d columns: the terminal has %q, want %q", width, screen.lines, want)
+			}
+			bars := 0
+			for _, line := range screen.seen {
+				n := utf8.RuneCountInString(line)
+				if strings.HasPrefix(line, "step ") && !strings.HasPrefix(line, "step 40: ") {
+					bars++
+					drawn := strings.Contains(line, "100/100 [====") || strings.Contains(line, "40/100 [====")
+					if n >= width || width == 200 && !drawn {
+						t.Errorf("%d columns: %q", width, line)
+					}
 				}
 			}
+			if bars < 2 {
+				t.Errorf("%d columns: %d bars in %q", width, bars, out.String())
+			}
 		}
-		if bars < 2 {
-			t.Errorf("%d columns: %d bars in %q", width, bars, out.String())
-		}
-	}
+	})
 }
 
 // terminal is what a terminal does with a text, as far as bars need it.

@@ -176,7 +176,7 @@ type viewer struct {
 // open begins to view, after the event with an id.
 func open(t *testing.T, s *Server, last string) *viewer {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
 	r, err := http.NewRequestWithContext(ctx, "GET", s.URL()+"events", nil)
 	if err != nil {
 		t.Fatal(err)
