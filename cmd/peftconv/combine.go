@@ -141,8 +141,8 @@ func (o *combineOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := checkLowRankOutput(&o.Output, o.out, paths...); err != nil {
 		return err
 	}
-	var m *cli.Meter
-	o.options.Progress = moduleProgress(&m, s.Err)
+	m := cli.NewMeter(s.Err, "module")
+	o.options.Progress = modules(m)
 	result, report, err := algebra.Combine(ctx, adapters, o.options)
 	m.Stop()
 	if err != nil {
@@ -191,14 +191,9 @@ func (o *combineOptions) warn(w io.Writer, adapters []peft.Scaled) {
 	}
 }
 
-// moduleProgress shows the current module on a meter, which is made when the number of modules is known.
-func moduleProgress(m **cli.Meter, w io.Writer) func(done, all int, module string) {
-	return func(done, all int, module string) {
-		if *m == nil {
-			*m = cli.NewMeter(w, "module", int64(all))
-		}
-		(*m).Update(int64(done), module)
-	}
+// modules shows the current module on a meter.
+func modules(m *cli.Meter) func(done, all int, module string) {
+	return func(done, all int, module string) { m.Update(int64(done), int64(all), module) }
 }
 
 // addLowRankBase adds --base, for adapters in GGUF files.

@@ -288,31 +288,23 @@ func (o *compareOptions) options(s cli.Streams, entries []train.Entry,
 	opt.Train.SeqLen = o.SeqLen
 	var m *cli.Meter
 	opt.Started = func(i int, lr float64) {
+		m = cli.NewMeter(s.Err, "step")
 		a := entries[i].Adapter
 		fmt.Fprintf(s.Err, "\n%d/%d  %s: %s, %s, learning rate %.4g\n", i+1, len(entries), entries[i].Name, a.Describe(),
 			cli.Plural(a.Parameters(), "parameter"), lr)
 	}
 	opt.Progress = func(_ int, p train.Progress) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
-			m.StartAt(int64(p.Step))
-		}
-		m.Update(int64(p.Step), watching.StepNote(p, p.Loss))
+		m.Update(int64(p.Step), int64(p.Steps), watching.StepNote(p, p.Loss))
 		if p.Step == p.Steps {
 			m.Stop()
-			m = nil
 		}
 	}
-	stop := func() {
-		m.Stop()
-		m = nil
-	}
 	opt.Failed = func(i int, failure error) {
-		stop()
+		m.Stop()
 		fmt.Fprintf(s.Err, "warning: %s: %s\n", entries[i].Name, cli.ErrorText(failure))
 	}
 	opt.Finished = func(i int, c *train.Comparison) {
-		stop()
+		m.Stop()
 		finished.Store(c)
 		r := &c.Methods[len(c.Methods)-1]
 		fmt.Fprintf(s.Err, "loss on the evaluation data: base %.4f, adapter %.4f\n", r.BaseLoss, r.EvalLoss)

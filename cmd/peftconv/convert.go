@@ -257,8 +257,8 @@ func (o *convertOptions) write(ctx context.Context, plan *convert.Plan, s cli.St
 		return 0, nil
 	}
 	start := time.Now()
-	m := cli.NewMeter(s.Err, cli.InBytes, plan.DataBytes())
-	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.Update(p.Bytes, p.Tensor) })
+	m := cli.NewMeter(s.Err, cli.InBytes)
+	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.Update(p.Bytes, plan.DataBytes(), p.Tensor) })
 	m.Stop()
 	return time.Since(start), err
 }

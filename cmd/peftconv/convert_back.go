@@ -40,13 +40,8 @@ func (o *convertOptions) runToHF(ctx context.Context, s cli.Streams) error {
 		}
 	}
 	start := time.Now()
-	var m *cli.Meter
-	r, err := tohf.Write(ctx, f, o.out, opt, func(done, all int64) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, cli.InBytes, all)
-		}
-		m.Update(done, "")
-	})
+	m := cli.NewMeter(s.Err, cli.InBytes)
+	r, err := tohf.Write(ctx, f, o.out, opt, func(done, all int64) { m.Update(done, all, "") })
 	m.Stop()
 	if err != nil {
 		return err

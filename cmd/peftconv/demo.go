@@ -61,13 +61,9 @@ func (o *demoOptions) Run(ctx context.Context, s cli.Streams) error {
 			return err
 		}
 	}
-	var m *cli.Meter
+	m := cli.NewMeter(s.Err, "step")
 	o.options.Observer = train.OnStep(func(p train.Progress) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "step", int64(p.Steps))
-			m.StartAt(int64(p.Step))
-		}
-		m.Update(int64(p.Step), watching.StepNote(p, p.Loss))
+		m.Update(int64(p.Step), int64(p.Steps), watching.StepNote(p, p.Loss))
 		if p.Step == p.Steps {
 			m.Stop()
 		}

@@ -118,8 +118,8 @@ func (d discreteSearch) run(ctx context.Context, s cli.Streams, o *trainOptions)
 		cli.BytesText(cli.PathSize(opened.base.Path())))
 	fmt.Fprintf(s.Err, "data     %s to search on, %d to choose by, %d for the report\n",
 		cli.Plural(len(data.Search), "record"), len(data.Select), len(data.Test))
-	var m *cli.Meter
-	d.Options.Progress = func(p search.Progress) { m = d.show(m, p, s.Err) }
+	m := cli.NewMeter(s.Err, "slot")
+	d.Options.Progress = func(p search.Progress) { d.show(m, p) }
 	r, err := search.Run(ctx, opened.base, data, d.Options)
 	m.Stop()
 	if err != nil {
@@ -166,16 +166,12 @@ func (d discreteSearch) load(o *trainOptions) (data search.Data, err error) {
 }
 
 // show is the progress display.
-func (d discreteSearch) show(m *cli.Meter, p search.Progress, w io.Writer) *cli.Meter {
-	if m == nil {
-		m = cli.NewMeter(w, "slot", int64(p.Visits))
-	}
+func (d discreteSearch) show(m *cli.Meter, p search.Progress) {
 	if p.Chosen != nil {
 		m.Say("best so far: %s  %s", scoreText(*p.Chosen), cli.Printable(p.Template, 160))
-		return m
+		return
 	}
-	m.Update(int64(p.Visit), fmt.Sprintf("loss %.4f", p.Loss))
-	return m
+	m.Update(int64(p.Visit), int64(p.Visits), fmt.Sprintf("loss %.4f", p.Loss))
 }
 
 func scoreText(score search.Score) string {

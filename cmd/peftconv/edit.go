@@ -177,7 +177,7 @@ func (o *editOptions) Run(ctx context.Context, s cli.Streams) error {
 			return err
 		}
 	}
-	m := cli.CopyMeter{W: s.Err}
+	m := cli.NewCopyMeter(s.Err)
 	o.options.Progress = m.Update
 	plan, way, err := o.apply(ctx)
 	m.Stop()

@@ -127,12 +127,9 @@ func (o *evalOptions) text(ctx context.Context, s cli.Streams, opened *opened) e
 	if err != nil {
 		return err
 	}
-	var m *cli.Meter
+	m := cli.NewMeter(s.Err, "window")
 	progress := func(done, windows int, perplexity float64) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "window", int64(windows))
-		}
-		m.Update(int64(done), fmt.Sprintf("perplexity %.4f", perplexity))
+		m.Update(int64(done), int64(windows), fmt.Sprintf("perplexity %.4f", perplexity))
 	}
 	r, err := eval.Perplexity(ctx, opened.base, opened.adapters, ids,
 		eval.PerplexityOptions{Ctx: o.ctx.Of(opened.base), ExactActivations: o.exact, Progress: progress})

@@ -44,19 +44,16 @@ func (o *evalOptions) divergence(ctx context.Context, s cli.Streams, opened *ope
 	if err != nil {
 		return err
 	}
-	var m *cli.Meter
+	m := cli.NewMeter(s.Err, "window")
 	what := "loss"
 	if reference != nil {
 		what = "KL divergence"
 	}
 	opt := eval.PerplexityOptions{Ctx: size, ExactActivations: o.exact}
 	opt.Progress = func(done, windows int, figure float64) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "window", int64(windows))
-		}
-		m.Update(int64(done), fmt.Sprintf("%s %.6f", what, figure))
+		m.Update(int64(done), int64(windows), fmt.Sprintf("%s %.6f", what, figure))
 	}
-	defer func() { m.Stop() }()
+	defer m.Stop()
 	if reference == nil {
 		if err := o.compared.CheckOutput("--save-logprobs", o.compared.save, o.data, opened.base.Path()); err != nil {
 			return err

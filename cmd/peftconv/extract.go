@@ -106,8 +106,8 @@ func (o *extractOptions) Run(ctx context.Context, s cli.Streams) error {
 		return err
 	}
 	defer tuned.Close()
-	var m *cli.Meter
-	o.options.Progress = moduleProgress(&m, s.Err)
+	m := cli.NewMeter(s.Err, "module")
+	o.options.Progress = modules(m)
 	a, report, err := algebra.Extract(ctx, base, tuned, o.options)
 	m.Stop()
 	if err != nil {

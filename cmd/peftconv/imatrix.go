@@ -148,12 +148,9 @@ func (o *imatrixOptions) measure(ctx context.Context, s cli.Streams, base *peft.
 	if err != nil {
 		return nil, err
 	}
-	var m *cli.Meter
+	m := cli.NewMeter(s.Err, "window")
 	o.options.Progress = func(done, windows int) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "window", int64(windows))
-		}
-		m.Update(int64(done), "")
+		m.Update(int64(done), int64(windows), "")
 	}
 	measured, err := eval.Importance(ctx, base, ids, o.options)
 	m.Stop()

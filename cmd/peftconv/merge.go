@@ -220,7 +220,6 @@ func (m *modelFlags) inputs(base *peft.Base) []string {
 }
 
 func (o *mergeOptions) merge(ctx context.Context, s cli.Streams, opened *opened) (*merge.Report, error) {
-	var m *cli.Meter
 	opt := o.options
 	if o.calibration != "" {
 		set, err := o.Load(o.calibration, []string{peft.SplitTrain}, opened.base)
@@ -230,12 +229,8 @@ func (o *mergeOptions) merge(ctx context.Context, s cli.Streams, opened *opened)
 		defer set.Close()
 		opt.Calibration = set
 	}
-	opt.Progress = func(p merge.Progress) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, cli.InBytes, p.Size)
-		}
-		m.Update(p.Bytes, p.Tensor)
-	}
+	m := cli.NewMeter(s.Err, cli.InBytes)
+	opt.Progress = func(p merge.Progress) { m.Update(p.Bytes, p.Size, p.Tensor) }
 	report, err := merge.Run(ctx, opened.base, opened.adapters, o.out, opt)
 	m.Stop()
 	for _, a := range opened.adapters {

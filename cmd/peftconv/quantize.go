@@ -174,12 +174,9 @@ func (o *quantizeOptions) plan(ctx context.Context, f *gguf.File, s cli.Streams)
 	if !o.targeted() {
 		return quantize.NewPlan(f, o.Options)
 	}
-	var m *cli.Meter
+	m := cli.NewMeter(s.Err, "tensor")
 	plan, err := quantize.NewBudgetPlan(ctx, f, o.Options, o.budget, func(done, tensors int) {
-		if m == nil {
-			m = cli.NewMeter(s.Err, "tensor", int64(tensors))
-		}
-		m.Update(int64(done), "trying types")
+		m.Update(int64(done), int64(tensors), "trying types")
 	})
 	m.Stop()
 	return plan, err
@@ -197,8 +194,8 @@ func (o *quantizeOptions) write(ctx context.Context, plan *quantize.Plan, f *ggu
 		}
 	}
 	start := time.Now()
-	m := cli.NewMeter(s.Err, cli.InBytes, plan.DataBytes())
-	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.Update(p.Bytes, p.Tensor) })
+	m := cli.NewMeter(s.Err, cli.InBytes)
+	err := plan.Write(ctx, o.out, func(p quantize.Progress) { m.Update(p.Bytes, plan.DataBytes(), p.Tensor) })
 	m.Stop()
 	return time.Since(start), err
 }

@@ -75,8 +75,8 @@ func (o *resizeOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	var m *cli.Meter
-	o.options.Progress = moduleProgress(&m, s.Err)
+	m := cli.NewMeter(s.Err, "module")
+	o.options.Progress = modules(m)
 	small, report, err := algebra.Resize(ctx, a, o.options)
 	m.Stop()
 	if err != nil {

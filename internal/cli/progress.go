@@ -15,17 +15,24 @@ import (
 	"github.com/peftconv/peftconv/peft/train"
 )
 
-// Meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere.
+// Meter shows how far long work has come: a bar on a terminal, plain lines, one a second at most, elsewhere. Several
+// threads may report at once.
 type Meter struct {
-	w     io.Writer
-	raw   io.Writer // to the same stream, for what terminals are to obey
-	unit  string    // what is counted: "step", or InBytes
-	total int64
-	bars  *mpb.Progress // nil where there is no terminal
+	w       io.Writer
+	raw     io.Writer // to the same stream, for what terminals are to obey
+	unit    string    // what is counted: "step", or InBytes
+	quiet   time.Duration
+	console *console // nil where there is no terminal
+
+	calls sync.Mutex // one call at a time
+	first time.Time  // when work was first reported
+	begun bool
+	bars  *mpb.Progress // nil before the beginning, and where there is no terminal
 	bar   *mpb.Bar
 
 	mu       sync.Mutex // of what follows; the bar is drawn on goroutines of its own
 	done     int64
+	total    int64
 	note     string
 	start    time.Time
 	started  int64          // the count at start
@@ -46,20 +53,26 @@ const (
 // mostBar is how wide a bar is at most, in columns.
 const mostBar = 50
 
-// NewMeter starts a meter that counts up to total on w.
-func NewMeter(w io.Writer, unit string, total int64) *Meter {
-	m := &Meter{w: w, raw: Raw(w), unit: unit, total: total, start: time.Now()}
+// NewMeter is a meter on w, which begins with the first count.
+func NewMeter(w io.Writer, unit string) *Meter {
+	m := &Meter{w: w, raw: Raw(w), unit: unit}
 	if f := Terminal(w); f != nil && os.Getenv("TERM") != "dumb" {
-		c := console{cupwriter.New(m.raw, true), func() int {
+		m.console = &console{cupwriter.New(m.raw, true), func() int {
 			width, _, err := term.GetSize(int(f.Fd()))
 			if err != nil || width <= 0 {
 				return 80
 			}
 			return width
 		}}
-		c.SetTermFd(int(f.Fd()))
-		m.drawOn(c)
+		m.console.SetTermFd(int(f.Fd()))
 	}
+	return m
+}
+
+// NewCopyMeter is a meter of bytes. Work that is done at once shows none.
+func NewCopyMeter(w io.Writer) *Meter {
+	m := NewMeter(w, InBytes)
+	m.quiet = 500 * time.Millisecond
 	return m
 }
 
@@ -75,9 +88,9 @@ func (c console) IsTerminal() bool { return true }
 // GetTermSize is a column less than there are: a full line would break on some terminals.
 func (c console) GetTermSize() (width, height int, err error) { return max(1, c.width()-1), 24, nil }
 
-// drawOn shows a bar: counter, bar as wide as there is room, details. Whatever else gets onto the line below it (the ^C
+// draw shows a bar: counter, bar as wide as there is room, details. Whatever else gets onto the line below it (the ^C
 // of a terminal) is gone with the next drawing.
-func (m *Meter) drawOn(c console) {
+func (m *Meter) draw() {
 	locked := func(text func() string) decor.Decorator {
 		return decor.Any(func(decor.Statistics) string {
 			m.mu.Lock()
@@ -85,7 +98,7 @@ func (m *Meter) drawOn(c console) {
 			return text()
 		})
 	}
-	m.bars = mpb.New(mpb.WithConsoleWriter(c), mpb.WithRefreshRate(barEvery))
+	m.bars = mpb.New(mpb.WithConsoleWriter(*m.console), mpb.WithRefreshRate(barEvery))
 	style := mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]")
 	// Without a total at first the bar does not end by itself when that is reached.
 	m.bar = m.bars.New(0, style, mpb.BarWidth(mostBar), mpb.PrependDecorators(locked(m.counter)),
@@ -93,27 +106,46 @@ func (m *Meter) drawOn(c console) {
 	m.bar.SetTotal(max(m.total, 1), false)
 }
 
-// StartAt measures speed and time left from here, where done is done already.
-func (m *Meter) StartAt(done int64) {
-	m.set(func() { m.started, m.done, m.start = done, done, time.Now() })
+// StartAt begins with a bar, where done of total is done already: speed and time left are measured from here.
+func (m *Meter) StartAt(done, total int64) {
+	m.calls.Lock()
+	defer m.calls.Unlock()
+	m.begin(done, total)
 }
 
-// set changes the count.
-func (m *Meter) set(change func()) {
-	m.mu.Lock()
-	change()
-	done := m.done
-	m.mu.Unlock() // the goroutine of the bar may wait for it
-	if m.bar != nil {
+func (m *Meter) begin(done, total int64) {
+	m.begun = true
+	m.set(func() { m.started, m.done, m.total, m.start = done, done, total, time.Now() })
+	if m.console != nil {
+		m.draw()
 		m.bar.SetCurrent(done)
 	}
+}
+
+// set changes what the bar shows, whose goroutine may wait for the lock.
+func (m *Meter) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
 }
 
 // Foresee sets the time left, of work whose parts take unlike times; other work has it from the count.
 func (m *Meter) Foresee(left time.Duration) { m.set(func() { m.foreseen = &left }) }
 
-// Update sets the count, and a few words that follow it.
-func (m *Meter) Update(done int64, note string) {
+// Update sets how much of the total is done, and a few words that follow it. The first call begins, where StartAt has
+// not.
+func (m *Meter) Update(done, total int64, note string) {
+	m.calls.Lock()
+	defer m.calls.Unlock()
+	if !m.begun {
+		if m.first.IsZero() {
+			m.first = time.Now()
+		}
+		if time.Since(m.first) < m.quiet {
+			return
+		}
+		m.begin(done, total)
+	}
 	m.set(func() {
 		m.done, m.note = done, Name(note)
 		// The total may be reported again and again: by tensors without elements.
@@ -122,10 +154,15 @@ func (m *Meter) Update(done int64, note string) {
 			fmt.Fprintln(m.w, m.counter()+"  "+m.details())
 		}
 	})
+	if m.bar != nil {
+		m.bar.SetCurrent(done)
+	}
 }
 
 // Say prints a line that stays, above the bar.
 func (m *Meter) Say(format string, args ...any) {
+	m.calls.Lock()
+	defer m.calls.Unlock()
 	line := fmt.Appendf(nil, format, args...)
 	if m.bars != nil {
 		line, _ = escaped(append(line, '\n'))
@@ -135,7 +172,11 @@ func (m *Meter) Say(format string, args ...any) {
 }
 
 // SayRaw is Say of a line in which terminals obey what they are to obey: nothing of it comes out of a file.
-func (m *Meter) SayRaw(line string) { m.print(m.raw, line) }
+func (m *Meter) SayRaw(line string) {
+	m.calls.Lock()
+	defer m.calls.Unlock()
+	m.print(m.raw, line)
+}
 
 // print prints a line above the bar, or to w where there is none any more.
 func (m *Meter) print(w io.Writer, line string) {
@@ -149,7 +190,12 @@ func (m *Meter) print(w io.Writer, line string) {
 
 // Stop takes the bar away; what follows on the terminal is the result. It may be called twice, and on nil.
 func (m *Meter) Stop() {
-	if m != nil && m.bars != nil {
+	if m == nil {
+		return
+	}
+	m.calls.Lock()
+	defer m.calls.Unlock()
+	if m.bars != nil {
 		m.bar.Abort(true)
 		m.bars.Wait()
 	}
@@ -187,33 +233,3 @@ func Clock(d time.Duration) string {
 	}
 	return fmt.Sprintf("%d:%02d", s/60, s%60)
 }
-
-// CopyMeter is a meter of bytes whose total is known with the first of them. Work that is done at once shows none.
-type CopyMeter struct {
-	W     io.Writer
-	mu    sync.Mutex // several threads may read
-	begun time.Time
-	m     *Meter
-}
-
-// meterAfter is how long work takes before a CopyMeter shows.
-const meterAfter = 500 * time.Millisecond
-
-// Update sets how much of size is done, and a few words that follow it.
-func (c *CopyMeter) Update(done, size int64, note string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.begun.IsZero():
-		c.begun = time.Now()
-	case c.m == nil && time.Since(c.begun) > meterAfter:
-		c.m = NewMeter(c.W, InBytes, size)
-		c.m.StartAt(done)
-	}
-	if c.m != nil {
-		c.m.Update(done, note)
-	}
-}
-
-// Stop takes the bar away, if there is one.
-func (c *CopyMeter) Stop() { c.m.Stop() }

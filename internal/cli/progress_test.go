@@ -16,9 +16,9 @@ import (
 func TestMeterPrintsLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		m := NewMeter(&out, "step", 100)
+		m := NewMeter(&out, "step")
 		for i := range int64(100) {
-			m.Update(i+1, "loss 1.5")
+			m.Update(i+1, 100, "loss 1.5")
 		}
 		m.Stop()
 		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -32,9 +32,9 @@ func TestMeterPrintsLines(t *testing.T) {
 // TestMeterForesees shows the time left that work says, not that of its count.
 func TestMeterForesees(t *testing.T) {
 	var out bytes.Buffer
-	m := NewMeter(&out, "tensor", 10)
+	m := NewMeter(&out, "tensor")
 	m.Foresee(83 * time.Second)
-	m.Update(1, "a tensor")
+	m.Update(1, 10, "a tensor")
 	if line := out.String(); !strings.HasPrefix(line, "tensor 1/10  a tensor  1:23 left  ") {
 		t.Errorf("it prints %q", line)
 	}
@@ -44,9 +44,9 @@ func TestMeterForesees(t *testing.T) {
 func TestMeterOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
-		m := NewMeter(&out, InBytes, 0)
+		m := NewMeter(&out, InBytes)
 		for range 100_000 {
-			m.Update(0, "a tensor")
+			m.Update(0, 0, "a tensor")
 		}
 		if n := strings.Count(out.String(), "\n"); n != 1 {
 			t.Errorf("%d lines within a second, expected one", n)
@@ -59,13 +59,13 @@ func TestMeterDrawsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, width := range []int{20, 60, 200} {
 			var out bytes.Buffer
-			m := &Meter{w: &out, raw: &out, unit: "step", total: 100, start: time.Now()}
-			m.drawOn(console{cupwriter.New(&out, true), func() int { return width }})
-			m.StartAt(30)
-			m.Update(40, "loss 1.5  1,000 tokens/s")
+			m := &Meter{w: &out, raw: &out, unit: "step",
+				console: &console{cupwriter.New(&out, true), func() int { return width }}}
+			m.StartAt(30, 100)
+			m.Update(40, 100, "loss 1.5  1,000 tokens/s")
 			m.Say("step 40: %s", "saved\x1b[2J")
 			time.Sleep(barEvery + barEvery/2)
-			m.Update(100, "loss 1.4")
+			m.Update(100, 100, "loss 1.4")
 			time.Sleep(barEvery + barEvery/2)
 			m.Stop()
 			m.Stop()

@@ -90,7 +90,7 @@ func (o *diffOptions) Run(ctx context.Context, s cli.Streams) error {
 }
 
 func (o *diffOptions) compare(ctx context.Context, progress io.Writer) (*diff.Result, error) {
-	m := cli.CopyMeter{W: progress}
+	m := cli.NewCopyMeter(progress)
 	defer m.Stop()
 	o.options.Progress = m.Update
 	return diff.Files(ctx, o.a, o.b, o.options)

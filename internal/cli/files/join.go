@@ -54,7 +54,7 @@ func (o *joinOptions) Run(ctx context.Context, s cli.Streams) error {
 	if err := o.CheckOutput("OUT", o.out, f.Shards...); err != nil {
 		return err
 	}
-	m := cli.CopyMeter{W: s.Err}
+	m := cli.NewCopyMeter(s.Err)
 	done, err := split.Join(ctx, f, o.out, m.Update)
 	m.Stop()
 	if err != nil {

@@ -108,7 +108,7 @@ func (o *splitOptions) write(ctx context.Context, s cli.Streams, plan *split.Pla
 	if path := plan.Existing(); path != "" && !o.Force {
 		return fmt.Errorf("%s is there already: choose another prefix, or replace it with --force", path)
 	}
-	m := cli.CopyMeter{W: s.Err}
+	m := cli.NewCopyMeter(s.Err)
 	defer m.Stop()
 	return plan.Write(ctx, m.Update)
 }

@@ -65,7 +65,7 @@ func (o *verifyOptions) Validate(args []string) error {
 }
 
 func (o *verifyOptions) Run(ctx context.Context, s cli.Streams) error {
-	m := cli.CopyMeter{W: s.Err}
+	m := cli.NewCopyMeter(s.Err)
 	o.options.Progress = m.Update
 	r, err := verify.File(ctx, o.file, o.options)
 	m.Stop()

@@ -333,10 +333,11 @@ func (p *progress) tensor(t heal.Progress) {
 	if p.m == nil {
 		fmt.Fprintf(p.w, "%s in %s, about %s\n", cli.Plural(t.Matrices, "tensor"), cli.Plural(t.Layers, "layer"),
 			t.Left.Round(time.Second))
-		p.m = cli.NewMeter(p.w, "tensor", int64(t.Matrices))
+		p.m = cli.NewMeter(p.w, "tensor")
 	}
 	p.m.Foresee(t.Left)
-	p.m.Update(int64(t.Done), fmt.Sprintf("error %.0f %% in %s", 100*t.After/max(t.Before, 1e-30), t.Tensor))
+	p.m.Update(int64(t.Done), int64(t.Matrices),
+		fmt.Sprintf("error %.0f %% in %s", 100*t.After/max(t.Before, 1e-30), t.Tensor))
 	if t.Done == t.Matrices {
 		p.stop()
 	}
@@ -344,8 +345,7 @@ func (p *progress) tensor(t heal.Progress) {
 
 func (p *progress) step(t train.Progress) {
 	if p.m == nil {
-		p.m = cli.NewMeter(p.w, "step", int64(t.Steps))
-		p.m.StartAt(int64(t.Step))
+		p.m = cli.NewMeter(p.w, "step")
 	}
-	p.m.Update(int64(t.Step), fmt.Sprintf("divergence %.5f", t.Loss))
+	p.m.Update(int64(t.Step), int64(t.Steps), fmt.Sprintf("divergence %.5f", t.Loss))
 }

@@ -327,12 +327,12 @@ func (d *Data) show(opt *peft.DataOptions) (stop func()) {
 	}
 	var m *cli.Meter
 	if d.Err != nil && size >= shownFrom {
-		m = cli.NewMeter(d.Err, cli.InBytes, size)
+		m = cli.NewMeter(d.Err, cli.InBytes)
 	}
 	opt.Progress = func(n int) error {
 		done = min(done+int64(n), size)
 		if m != nil {
-			m.Update(done, "read")
+			m.Update(done, size, "read")
 		}
 		if d.Stop != nil {
 			return d.Stop()

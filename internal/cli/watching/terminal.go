@@ -47,14 +47,14 @@ func (s *smoothed) add(x float64) float64 {
 func (t *terminal) Begin(s train.Start) {
 	fmt.Fprintf(t.w, "precision %s: %s\n", s.Chosen.Precision, s.Chosen.Reason)
 	t.held, t.steps = s.BaseLoss, s.Steps
-	m := cli.NewMeter(t.w, "step", int64(s.Steps))
-	m.StartAt(int64(s.Step))
+	m := cli.NewMeter(t.w, "step")
+	m.StartAt(int64(s.Step), int64(s.Steps))
 	t.meter.Store(m)
 }
 
 // Step moves the bar.
 func (t *terminal) Step(p train.Progress) {
-	t.meter.Load().Update(int64(p.Step), StepNote(p, t.loss.add(p.Loss)))
+	t.meter.Load().Update(int64(p.Step), int64(p.Steps), StepNote(p, t.loss.add(p.Loss)))
 }
 
 // StepNote is what is shown of a step beside its number. loss may be an average.
