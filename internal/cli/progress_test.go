@@ -40,6 +40,40 @@ func TestMeterForesees(t *testing.T) {
 	}
 }
 
+// TestMeterMeasures has the time left from the counts, the first of which says nothing of speed.
+func TestMeterMeasures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		m := NewMeter(&out, "tensor")
+		m.Update(5, 10, "a")
+		time.Sleep(10 * time.Second)
+		m.Update(6, 10, "b")
+		lines := strings.Split(out.String(), "\n")
+		if strings.Contains(lines[0], "left") || !strings.HasPrefix(lines[1], "tensor 6/10  b  0:40 left  ") {
+			t.Errorf("it prints %q", lines)
+		}
+	})
+}
+
+// TestCopyMeter shows nothing of work that is done at once.
+func TestCopyMeter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		m := NewCopyMeter(&out)
+		m.Update(0, 3000, "a")
+		time.Sleep(499 * time.Millisecond)
+		m.Update(1000, 3000, "b")
+		if out.Len() > 0 {
+			t.Errorf("within half a second it prints %q", out.String())
+		}
+		time.Sleep(time.Millisecond)
+		m.Update(2000, 3000, "c")
+		if !strings.HasPrefix(out.String(), "2.0 kB of 3.0 kB  c  ") {
+			t.Errorf("after half a second it prints %q", out.String())
+		}
+	})
+}
+
 // TestMeterOfNothing reports the total again and again, as tensors without elements do.
 func TestMeterOfNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
