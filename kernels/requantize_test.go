@@ -58,6 +58,43 @@ func TestThresholds(t *testing.T) {
 // testLevels are those of Q4_K, Q6_K and of nibbles that stand for odd halves.
 var testLevels = []ScaleLevels{{0, 63, 1, 0, 1}, {-128, 127, 1, 0, 1}, {0, 15, 0.25, 0.125, 4}}
 
+// code is the code nearest to v, the lowest of what is no number.
+func (l *ScaleLevels) code(v float32) float32 {
+	f := float32((v - l.First) * l.PerStep)
+	if !(f > l.Lo) {
+		f = l.Lo
+	}
+	if f > l.Hi {
+		f = l.Hi
+	}
+	return float32(math.RoundToEven(float64(f))) + 0 // no negative zero
+}
+
+func (l *ScaleLevels) level(code float32) float32 { return float32(code*l.Step) + l.First }
+
+// scalePairsGeneric is ScalePairs.Fit.
+func scalePairsGeneric(p *ScalePairs, n int, l *ScaleLevels, scale, mean, spread, low *SubScales) {
+	p.Sum = [8]float32{}
+	for i := range n {
+		for b := range p.Sum {
+			least := float32(math.MaxFloat32)
+			p.ScaleCode[i][b], p.MinimumCode[i][b] = 0, 0
+			middle := l.code(float32(scale[i][b] * p.Inverse[b]))
+			for code := max(middle-1, l.Lo); code <= min(middle+1, l.Hi); code++ {
+				miss := scale[i][b] - float32(p.Factor[b]*l.level(code))
+				want := low[i][b] - float32(miss*mean[i][b])
+				m := l.code(float32(want * p.InverseMin[b]))
+				off := want - float32(p.FactorMin[b]*l.level(m))
+				e := float32(float32(miss*miss)*spread[i][b]) + float32(off*off)
+				if e < least {
+					least, p.ScaleCode[i][b], p.MinimumCode[i][b] = e, code, m
+				}
+			}
+			p.Sum[b] += least
+		}
+	}
+}
+
 func TestScalePairs(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
 		for i := range testLevels {
@@ -92,6 +129,74 @@ func TestScalePairs(t *testing.T) {
 		}
 	})
 }
+
+// scaleFitsGeneric is ScaleFits.Fit.
+func scaleFitsGeneric(f *ScaleFits, n int, l *ScaleLevels, ends []float32) {
+	for b := range f.Factor {
+		misfit := func(d float32, code func(i int) float32) (sum float32) {
+			for i := range n {
+				e := f.Want[i][b] - float32(d*l.level(code(i)))
+				sum += float32(f.Weight[i][b] * float32(e*e))
+			}
+			return sum
+		}
+		refit := func(d float32) float32 {
+			var num, den float32
+			for i := range n {
+				w, level := f.Weight[i][b], l.level(f.Code[i][b])
+				num += float32(float32(w*f.Want[i][b]) * level)
+				den += float32(float32(w*level) * level)
+			}
+			if den == 0 {
+				return d
+			}
+			return clampedHalf(num / den)
+		}
+		nearest := func(d float32) func(i int) float32 {
+			var inverse float32
+			if d != 0 {
+				inverse = 1 / d
+			}
+			return func(i int) float32 { return l.code(float32(f.Want[i][b] * inverse)) }
+		}
+		best := f.Factor[b]
+		least, chosen := misfit(best, func(i int) float32 { return f.Code[i][b] }), false
+		try := func(d float32) {
+			if d == 0 || d-d != 0 {
+				return
+			}
+			if e := misfit(d, nearest(d)); e < least {
+				best, least, chosen = d, e, true
+			}
+		}
+		assign := func() {
+			code := nearest(best)
+			for i := 0; i < n && chosen; i++ {
+				f.Code[i][b] = code(i)
+			}
+			chosen = false
+		}
+		var top float32
+		for i := range n {
+			if v := f.Want[i][b]; abs(v) > abs(top) {
+				top = v
+			}
+		}
+		d := refit(best)
+		try(best)
+		try(d)
+		for _, end := range ends {
+			try(clampedHalf(top / end))
+		}
+		assign()
+		try(refit(best))
+		assign()
+		f.Factor[b] = best
+	}
+}
+
+// clampedHalf is the half precision number nearest to f, at most the largest one.
+func clampedHalf(f float32) float32 { return halfOf(min(max(f, -65504), 65504)) }
 
 func TestScaleFits(t *testing.T) {
 	eachTier(t, func(t *testing.T) {
