@@ -1,7 +1,6 @@
 package main
 
 import (
-	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -106,12 +105,11 @@ func interleaveBF16(g *gen) {
 
 // alternating is the address of the numbers 0, 16, 1, 17 … 15, 31 as 16 bits.
 func (g *gen) alternating() operand.Mem {
-	m := g.StaticGlobal("alternating")
-	g.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i := range 16 {
-		g.AppendDatum(operand.U32((16+i)<<16 | i))
+	var words []uint32
+	for i := range uint32(16) {
+		words = append(words, (16+i)<<16|i)
 	}
-	return m
+	return g.data("alternating", words)
 }
 
 // interleaveInt8 brings fours of rows of 32 numbers into a panel.
@@ -125,16 +123,10 @@ func interleaveInt8(g *gen) {
 	g.VMOVDQU32(g.byteColumns(), order)
 	factor := g.load([]operand.Mem{g.at(inverse, 0), g.at(inverse, 1)})
 	g.loop("four", words, 1, func() {
-		rows := []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
-			{Base: src, Index: ld3, Scale: 1}}
+		rows := fourRows(src, ld, ld3)
 		for i := range 2 {
-			var q []reg.VecVirtual
-			for _, row := range rows {
-				q = append(q, g.rounded(row.Offset(i*g.bytes()), factor[i]))
-			}
-			g.packBytes(q, q[0])
-			g.VPSHUFB(order, q[0], q[0])
-			g.VMOVUPS(q[0], g.at(dst, i))
+			q := g.fourBytes(rows, i*g.bytes(), factor[i], order)
+			g.VMOVUPS(q, g.at(dst, i))
 		}
 		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)
 		g.ADDQ(operand.U32(2*g.bytes()), dst)
@@ -156,19 +148,25 @@ func interleaveUint8(g *gen) {
 	g.VMOVDQU32(g.bits(0x80808080), more)
 	factor := g.get(operand.Mem{Base: g.param("inverse")})
 	g.loop("four", words, 1, func() {
-		var q []reg.VecVirtual
-		for _, row := range []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
-			{Base: src, Index: ld3, Scale: 1}} {
-			q = append(q, g.rounded(row, factor))
-		}
-		g.packBytes(q, q[0])
-		g.VPSHUFB(order, q[0], q[0])
-		g.VPXORD(more, q[0], q[0])
-		g.VMOVUPS(q[0], operand.Mem{Base: dst})
+		q := g.fourBytes(fourRows(src, ld, ld3), 0, factor, order)
+		g.VPXORD(more, q, q)
+		g.VMOVUPS(q, operand.Mem{Base: dst})
 		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)
 		g.ADDQ(width, dst)
 	})
 	g.end()
+}
+
+// fourBytes is the bytes nearest to the numbers of four rows, from an offset on, times factor: those of a column
+// together.
+func (g *gen) fourBytes(rows []operand.Mem, offset int, factor, order reg.VecVirtual) reg.VecVirtual {
+	var q []reg.VecVirtual
+	for _, row := range rows {
+		q = append(q, g.rounded(row.Offset(offset), factor))
+	}
+	g.packBytes(q, q[0])
+	g.VPSHUFB(order, q[0], q[0])
+	return q[0]
 }
 
 // byteColumns is the address of the order in which the bytes of four rows of four are columns.
@@ -218,8 +216,7 @@ func columnMagnitudes(g *gen) {
 		g.MOVQ(n, count)
 		g.loop("columns", count, g.lanes, func() {
 			most := g.get(operand.Mem{Base: to})
-			for _, row := range []operand.Mem{{Base: at}, {Base: at, Index: ld, Scale: 1}, {Base: at, Index: ld, Scale: 2},
-				{Base: at, Index: ld3, Scale: 1}} {
+			for _, row := range fourRows(at, ld, ld3) {
 				x := g.vec()
 				g.VPANDD(row, mask, x)
 				g.VPMAXUD(x, most, most)

@@ -100,6 +100,12 @@ func (g *gen) quads(v []reg.VecVirtual) []reg.VecVirtual {
 	return w
 }
 
+// fourRows are four rows that are ld bytes apart; ld3 is three times ld.
+func fourRows(src, ld, ld3 reg.Register) []operand.Mem {
+	return []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
+		{Base: src, Index: ld3, Scale: 1}}
+}
+
 // copyPanel is the copy of rows of two vectors into a panel.
 func copyPanel(g *gen, s isa) {
 	g.kernel(s, "copyPanel", "(k int, dst, src *float32, ld int)",
@@ -109,8 +115,7 @@ func copyPanel(g *gen, s isa) {
 	ld3 := g.GP64()
 	g.LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
 	g.loop("four", k, 4, func() {
-		for p, row := range []operand.Mem{{Base: src}, {Base: src, Index: ld, Scale: 1}, {Base: src, Index: ld, Scale: 2},
-			{Base: src, Index: ld3, Scale: 1}} {
+		for p, row := range fourRows(src, ld, ld3) {
 			g.store(g.load([]operand.Mem{row, row.Offset(g.bytes())}), []operand.Mem{g.at(dst, 2*p), g.at(dst, 2*p+1)})
 		}
 		g.LEAQ(operand.Mem{Base: src, Index: ld, Scale: 4}, src)
