@@ -54,10 +54,15 @@ func loadAffineHead(head *[headBytesK]byte) (h affineHead) {
 
 // writeHead makes a head and returns what it says.
 func writeHead(head *[headBytesK]byte, d, dmin float32, scales, minima *[groupsK]uint8) affineHead {
+	storeHead(head, d, dmin, scales, minima)
+	return loadAffineHead(head)
+}
+
+// storeHead makes a head.
+func storeHead(head *[headBytesK]byte, d, dmin float32, scales, minima *[groupsK]uint8) {
 	storeHalf((*[2]byte)(head[:]), d)
 	storeHalf((*[2]byte)(head[2:]), dmin)
 	packScales(head, scales, minima)
-	return loadAffineHead(head)
 }
 
 // scaleAffine dequantizes the codes of a super-block.
@@ -170,9 +175,6 @@ var scalesOfHead = affineScales{
 		for i := range groupsK {
 			scales[i], minima[i] = uint8(scale.i[i]), uint8(minimum.i[i])
 		}
-		head := (*[headBytesK]byte)(b)
-		storeHalf((*[2]byte)(head[:]), scale.d)
-		storeHalf((*[2]byte)(head[2:]), minimum.d)
-		packScales(head, &scales, &minima)
+		storeHead((*[headBytesK]byte)(b), scale.d, minimum.d, &scales, &minima)
 	},
 }
