@@ -162,12 +162,10 @@ func (h *healer) layers(ctx context.Context, set *attach.Data) (err error) {
 // layer makes the blocks of a layer anew. Maps of one input are made together, in the order in which they compute, so
 // that each is measured on what those before it now give.
 func (h *healer) layer(ctx context.Context, layer int) error {
-	before := 0.0 // weights that an input has passed
-	for _, group := range h.student.inputs(layer) {
-		h.passing.done += passWork(before + size(group[0]))
-		for _, m := range group {
-			before += size(m)
-		}
+	groups := h.student.inputs(layer)
+	passes := passesTo(groups)
+	for i, group := range groups {
+		h.passing.done += passes[i]
 		group = slices.DeleteFunc(group, func(m *model.Linear) bool { return !changeable(m) })
 		if len(group) == 0 {
 			continue

@@ -39,6 +39,18 @@ func size(m *model.Linear) float64 { return float64(m.W.Rows) * float64(m.W.Cols
 // passWork is that of taking a token through weights of both models.
 func passWork(weights float64) float64 { return 2 * weights }
 
+// passesTo is the work of taking a token through a layer up to each of its inputs, and the first map of it.
+func passesTo(inputs [][]*model.Linear) (to []float64) {
+	before := 0.0
+	for _, group := range inputs {
+		to = append(to, passWork(before+size(group[0])))
+		for _, m := range group {
+			before += size(m)
+		}
+	}
+	return to
+}
+
 // sumWork is that of adding a token's input of a linear map to the sums over products of columns.
 func sumWork(m *model.Linear) float64 { return 2 * float64(m.W.Cols) * float64(m.W.Cols) }
 
@@ -57,13 +69,10 @@ func (h *healer) foresee() {
 			}
 		}
 	}
-	passes, sums, before := 0.0, 0.0, 0.0
-	for _, group := range h.student.inputs(0) {
-		passes += passWork(before + size(group[0]))
-		sums += sumWork(group[0])
-		for _, m := range group {
-			before += size(m)
-		}
+	groups, passes, sums := h.student.inputs(0), 0.0, 0.0
+	for i, w := range passesTo(groups) {
+		passes += w
+		sums += sumWork(groups[i][0])
 	}
 	for i, n := range h.sizes {
 		h.passing.all += passWork(n)
