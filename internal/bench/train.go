@@ -11,6 +11,7 @@ import (
 	"github.com/peftconv/peftconv/gguf"
 	"github.com/peftconv/peftconv/internal/arch"
 	"github.com/peftconv/peftconv/internal/attach"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/handle"
 	"github.com/peftconv/peftconv/internal/model"
 	"github.com/peftconv/peftconv/kernels"
@@ -89,21 +90,13 @@ func measureTrain(ctx context.Context, b *peft.Base, name, kind string, p kernel
 	}
 	t.Rate = float64(found.Tokens) / found.Seconds
 	t.GFLOPS = t.flops / found.Seconds / 1e9
-	t.Sustained, t.best = mean(pauses), slices.Max(pauses)
+	t.Sustained, t.best = floats.Mean(pauses), slices.Max(pauses)
 	t.PercentSustained = 100 * t.flops / found.Mean / 1e9 / t.Sustained
 	return t, nil
 }
 
 // pauseTime is how long the machine is measured between two steps.
 const pauseTime = 150 * time.Millisecond
-
-func mean(x []float64) float64 {
-	sum := 0.0
-	for _, v := range x {
-		sum += v
-	}
-	return sum / float64(len(x))
-}
 
 // weightBytes is the size of the matrices of a model.
 func weightBytes(m *model.Model) int64 {

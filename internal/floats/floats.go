@@ -51,6 +51,15 @@ func AsBytes(x []float32) []byte {
 // Finite reports whether x is neither NaN nor infinite.
 func Finite(x float64) bool { return x-x == 0 }
 
+// Mean is the mean of numbers, NaN of none.
+func Mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
+}
+
 // Near reports whether two numbers differ by no more than roundings to single precision.
 func Near(a, b float64) bool {
 	return a == b || math.Abs(a-b) <= 2e-6*max(math.Abs(a), math.Abs(b))

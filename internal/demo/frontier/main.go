@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/peftconv/peftconv/internal/chart"
+	"github.com/peftconv/peftconv/internal/floats"
 	"github.com/peftconv/peftconv/internal/infile"
 )
 
@@ -58,11 +59,13 @@ func run(args []string) error {
 			}
 		}
 		fmt.Printf("**%s**, loss on what is learned / on what was known:\n\n", task)
-		table(of, "", func(r *result) string { return fmt.Sprintf("%.3f / %.2f", mean(r.learned), mean(r.known)) })
+		table(of, "", func(r *result) string {
+			return fmt.Sprintf("%.3f / %.2f", floats.Mean(r.learned), floats.Mean(r.known))
+		})
 		fmt.Printf("\nSpread between seeds of the loss on what is learned (standard deviation):\n\n")
 		table(of, "F", func(r *result) string { return fmt.Sprintf("%.3f", deviation(r.learned)) })
 		fmt.Printf("\nDivergence from the tuned model:\n\n")
-		table(of, "F", func(r *result) string { return fmt.Sprintf("%.5f", mean(r.divergence)) })
+		table(of, "F", func(r *result) string { return fmt.Sprintf("%.5f", floats.Mean(r.divergence)) })
 		fmt.Println()
 	}
 	return nil
@@ -110,16 +113,9 @@ func table(results []*result, without string, cell func(*result) string) {
 	}
 }
 
-func mean(x []float64) (m float64) {
-	for _, v := range x {
-		m += v / float64(len(x))
-	}
-	return m
-}
-
 // deviation is the standard deviation of a sample.
 func deviation(x []float64) float64 {
-	m, sum := mean(x), 0.0
+	m, sum := floats.Mean(x), 0.0
 	for _, v := range x {
 		sum += (v - m) * (v - m)
 	}
@@ -162,9 +158,9 @@ func draw(results []*result, path, task string, ways []string) error {
 		ways, level = ways[:i], ways[i+1]
 	}
 	c := &chart.Lines{Title: task, X: "bits of a weight, about", Y: "divergence from the tuned model", Linear: level != ""}
-	value := func(r *result) float64 { return mean(r.divergence) }
+	value := func(r *result) float64 { return floats.Mean(r.divergence) }
 	if level != "" {
-		c.Y, value = "loss on the text that is learned", func(r *result) float64 { return mean(r.learned) }
+		c.Y, value = "loss on the text that is learned", func(r *result) float64 { return floats.Mean(r.learned) }
 	}
 	for _, way := range ways {
 		line := chart.Line{Name: way, Dots: true}
